@@ -1,0 +1,42 @@
+// Every default with its unit and its reason. A limit that is configurable has its floor beside it.
+
+/** Agents report at least so often; the silence of a stream is judged against it. */
+export const REPORT_INTERVAL_MS = 250;
+/** A stream without a report for so long is silent. Below 250 ms a busy Node process is late often enough to be wrong. */
+export const STREAM_SILENT_AFTER_MS = 900;
+/** etcd lease of a host and of the leader. etcd grants no less than about 1.5 election timeouts. */
+export const LEASE_TTL_MS = 3_000;
+export const LEASE_TTL_FLOOR_MS = 2_000;
+/** One call to one etcd member. Measured: with 300 ms and rotation a dead etcd leader costs 260-500 ms. */
+export const STORE_CALL_MS = 300;
+/** A store operation over all members and retries. */
+export const STORE_OPERATION_MS = 2_000;
+/** A watch that says nothing (not even progress) for so long is opened again on the next member. */
+export const WATCH_SILENT_MS = 400;
+/** One order to an agent, answered when it is journalled. */
+export const ORDER_MS = 1_000;
+/** Reconcile of all VMs even when nothing woke it. */
+export const RECONCILE_INTERVAL_MS = 250;
+/** An order that has shown no effect is sent again after so long. */
+export const ORDER_REPEAT_MS = 500;
+/** A tick later than this makes the loop distrust this round's silences. */
+export const LATE_TICK_MS = 150;
+/** A QEMU that stays `unknown` (agent adopting) counts as hung after so long (SAFETY 9, row 17). */
+export const UNKNOWN_COUNTS_AS_HUNG_MS = 2_000;
+/** Starting a QEMU and having it answer. TCG on a busy machine needs seconds. */
+export const START_MS = 30_000;
+/** One protection attempt, from ordering the secondary to the proof. Copies of big guests need longer: see the spec's bandwidth. */
+export const PROTECT_FLOOR_MS = 60_000;
+/** Failed protection attempts back off from the first to the last of these, doubling. */
+export const PROTECT_BACKOFF_FIRST_MS = 1_000;
+export const PROTECT_BACKOFF_LAST_MS = 60_000;
+/** After a failover the next one of the same VM waits so long, unless the guest is not running at all. */
+export const FAILOVER_HOLD_DOWN_MS = 0;
+/** More failovers of one VM than this within an hour are held for the operator. */
+export const FAILOVERS_PER_HOUR = 60;
+/** History entries kept in etcd per VM. */
+export const HISTORY_PER_VM = 200;
+/** Longest line that QMP may send, bytes. The largest answers (query-qmp-schema) are near 1 MiB. */
+export const QMP_LINE_BYTES = 16 * 1024 * 1024;
+/** gRPC messages; a full status of hundreds of VMs is far below. */
+export const RPC_MESSAGE_BYTES = 4 * 1024 * 1024;

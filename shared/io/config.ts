@@ -1,0 +1,144 @@
+// Configuration files of the daemons: YAML, strict. An unknown key, a wrong type or a value below its floor ends the start with the
+// file, line and key, because a setting that is silently ignored is found at the worst time.
+
+import { readFileSync } from 'node:fs';
+import { LineCounter, parseDocument, isNode } from 'yaml';
+import { z } from 'zod';
+import { LEASE_TTL_FLOOR_MS, LEASE_TTL_MS } from '../core/limits.js';
+import { fail, ok, type Result } from '../core/result.js';
+
+const name = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a lower-case name of letters, digits and hyphens, at most 63 long');
+const address = z.string().regex(/^(\[[0-9a-f:]+\]|[^\s:]+):\d{1,5}$/i, 'must be ADDRESS:PORT');
+const absolute = z.string().regex(/^\//, 'must be an absolute path');
+const logLevel = z.enum(['debug', 'info', 'warn', 'error']).default('info');
+
+const etcd = z.strictObject({
+  /** `http://ADDRESS:PORT` of each member. */
+  endpoints: z.array(z.url({ protocol: /^https?$/ })).min(1),
+});
+
+const clusterKeys = {
+  cluster: name,
+  /** All keys are under this; default `/colo/<cluster>`. */
+  prefix: z.string().regex(/^\/[^\s]*[^\s/]$/, 'must begin with / and not end with it').optional(),
+  etcd,
+  /** The file needs an explicit yes for plaintext until certificates are configured. */
+  insecureLab: z.boolean().default(false),
+  leaseTtlMs: z.number().int().min(LEASE_TTL_FLOOR_MS).default(LEASE_TTL_MS),
+  logLevel,
+};
+
+const agentSchema = z.strictObject({
+  ...clusterKeys,
+  host: name,
+  /** Address of the gRPC server, on the management network. */
+  listen: address,
+  /** What coordinators dial; default `listen`. */
+  advertise: address.optional(),
+  /** IP address of this host on the replication network; QEMU's own streams bind to it and to nothing else. */
+  replicationAddress: z.union([z.ipv4(), z.ipv6()]),
+  /** Journal, images, logs. Survives a reboot. */
+  stateDir: absolute.default('/var/lib/colo-ha'),
+  /** Sockets. Must be short: a unix socket path has at most 107 bytes. */
+  runtimeDir: absolute.default('/run/colo-ha'),
+  /** Bridge for NICs that name none. */
+  bridge: z.string().min(1).max(15).optional(),
+  qemu: z
+    .strictObject({
+      system: z.string().min(1).default('qemu-system-x86_64'),
+      img: z.string().min(1).default('qemu-img'),
+    })
+    .prefault({}),
+  /** `systemd`: each QEMU in its own transient unit. `detached`: a process of its own session, for machines without systemd. */
+  launcher: z.enum(['systemd', 'detached']).default('systemd'),
+});
+
+const coordinatorSchema = z.strictObject({
+  ...clusterKeys,
+  name,
+  listen: address,
+  advertise: address.optional(),
+  /** TCP ports on the replication network that attempts are given from. */
+  ports: z
+    .strictObject({ first: z.number().int().min(1024).max(65535), last: z.number().int().min(1024).max(65535) })
+    .refine((range) => range.last - range.first >= 99, 'must hold at least 100 ports')
+    .default({ first: 20000, last: 29999 }),
+});
+
+export type AgentConfig = z.infer<typeof agentSchema> & { readonly prefix: string; readonly advertise: string };
+export type CoordinatorConfig = z.infer<typeof coordinatorSchema> & { readonly prefix: string; readonly advertise: string };
+
+export interface ConfigProblem {
+  readonly file: string;
+  readonly line: number;
+  /** Dotted path of the key, '' = the whole file. */
+  readonly key: string;
+  readonly problem: string;
+}
+
+/** One line a problem: `file:line: key: what is wrong`. */
+export function describeProblems(problems: readonly ConfigProblem[]): string {
+  return problems.map((each) => `${each.file}:${each.line}: ${each.key === '' ? '' : `${each.key}: `}${each.problem}`).join('\n');
+}
+
+/** Parses YAML text against a strict schema and names file, line and key of everything wrong in it. */
+export function parseYaml<T>(file: string, text: string, schema: z.ZodType<T>): Result<T, readonly ConfigProblem[]> {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
+  if (document.errors.length > 0) {
+    return fail(
+      document.errors.map((error) => ({ file, line: lines.linePos(error.pos[0]).line, key: '', problem: error.message.split('\n')[0] ?? 'not YAML' })),
+    );
+  }
+  const parsed = schema.safeParse(document.toJS() ?? {});
+  if (parsed.success) return ok(parsed.data);
+  const problems = parsed.error.issues.flatMap((issue) => {
+    const unknown = issue.code === 'unrecognized_keys' ? issue.keys : [null];
+    return unknown.map((extra) => {
+      const path = extra === null ? issue.path : [...issue.path, extra];
+      const problem = extra === null ? issue.message : 'unknown key: remove it or correct its spelling';
+      return { file, line: lineOf(document, path, lines), key: path.join('.'), problem };
+    });
+  });
+  return fail(problems);
+}
+
+/** Line of the key, or of the nearest parent that is in the file. */
+function lineOf(document: ReturnType<typeof parseDocument>, path: readonly PropertyKey[], lines: LineCounter): number {
+  for (let length = path.length; length > 0; length -= 1) {
+    const parent = length === 1 ? document.contents : document.getIn(path.slice(0, length - 1), true);
+    const key = path[length - 1];
+    if (isNode(parent) && 'items' in parent) {
+      for (const item of parent.items as { key?: { value?: unknown; range?: [number, number, number] } }[]) {
+        if (item.key?.value === key && item.key?.range !== undefined) return lines.linePos(item.key.range[0]).line;
+      }
+    }
+    const value = document.getIn(path.slice(0, length), true);
+    if (isNode(value) && value.range) return lines.linePos(value.range[0]).line;
+  }
+  return 1;
+}
+
+function load<T extends { cluster: string; prefix?: string | undefined; listen: string; advertise?: string | undefined }>(
+  file: string,
+  schema: z.ZodType<T>,
+): Result<T & { prefix: string; advertise: string }, readonly ConfigProblem[]> {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    return fail([{ file, line: 0, key: '', problem: error instanceof Error ? error.message : String(error) }]);
+  }
+  const parsed = parseYaml(file, text, schema);
+  if (!parsed.ok) return parsed;
+  const config = parsed.value;
+  return ok({ ...config, prefix: config.prefix ?? `/colo/${config.cluster}`, advertise: config.advertise ?? config.listen });
+}
+
+export function loadAgentConfig(file: string): Result<AgentConfig, readonly ConfigProblem[]> {
+  return load(file, agentSchema);
+}
+
+export function loadCoordinatorConfig(file: string): Result<CoordinatorConfig, readonly ConfigProblem[]> {
+  return load(file, coordinatorSchema);
+}
