@@ -45,6 +45,8 @@ export interface QemuPort {
   execute(command: string, args: JsonObject, options: CommandOptions): Promise<Result<Json, QmpError>>;
   /** Every event from now on; the answer ends the subscription. Listeners are called in the order of arrival and must not throw. */
   subscribe(listener: (event: QmpEvent) => void): () => void;
+  /** Resolves when the monitor has ended (the agent's quickest sign of QEMU's death); never rejects. */
+  readonly closed: Promise<MonitorClosed>;
 }
 
 /** What a procedure needs beside QEMU: time that a simulator can own. */
@@ -67,8 +69,6 @@ export interface MonitorClosed {
 export interface Monitor extends ProcedurePort {
   /** QEMU's greeting: version as `major.minor.micro`. */
   readonly version: QemuVersion;
-  /** Resolves when either connection has ended; never rejects. */
-  readonly closed: Promise<MonitorClosed>;
   /** Lets go of both connections; QEMU runs on. */
   close(): void;
 }

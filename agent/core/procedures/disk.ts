@@ -1,0 +1,162 @@
+// The disk half of a procedure, disk by disk: the NBD export of a secondary, the copy, and the second child of a primary's quorum.
+
+import { CONNECT_MS, POLL_RUNNING_MS, POLL_STOPPED_MS, STALL_MS } from './bounds.js';
+import type { ProcedureContext } from './context.js';
+import { ALREADY, command, hasItem, hmp, nodeAbsent, nodePresent, waitJob } from './parts.js';
+import type { Step } from './step.js';
+
+/** One NBD server for the whole VM, one writable export a disk, named like the node. */
+export function exportParents(context: ProcedureContext): readonly Step[] {
+  return [
+    command(
+      'nbd-server-start',
+      { addr: { type: 'inet', data: { host: context.bindAddress, port: String(context.ports.nbd) } } },
+      { deviations: ['bind-replication-address'], alreadyDone: ALREADY.nbdServerThere },
+    ),
+    ...context.names.disks.map((disk) =>
+      command(
+        'nbd-server-add',
+        { device: disk.parent, writable: true },
+        {
+          name: `nbd-server-add ${disk.parent}`,
+          alreadyDone: ALREADY.exportThere,
+          observe: { command: 'query-block-exports', args: {}, done: hasItem('id', disk.parent) },
+        },
+      ),
+    ),
+  ];
+}
+
+export function stopExports(): readonly Step[] {
+  return [
+    command(
+      'nbd-server-stop',
+      {},
+      {
+        alreadyDone: ALREADY.nbdServerGone,
+        observe: { command: 'query-block-exports', args: {}, done: { kind: 'not', of: hasItem('type', 'nbd') } },
+      },
+    ),
+  ];
+}
+
+/** The seed's copy: a running guest, ready when only what it writes from now on is left. */
+export function mirrorDisks(context: ProcedureContext): readonly Step[] {
+  return [
+    ...context.names.disks.map((disk) =>
+      command(
+        'drive-mirror',
+        {
+          device: disk.quorum,
+          'job-id': disk.job,
+          target: `nbd://${context.peerAddress}:${context.ports.nbd}/${disk.parent}`,
+          mode: 'existing',
+          format: 'raw',
+          sync: 'full',
+          speed: context.maxBandwidthBytes,
+        },
+        { name: `drive-mirror ${disk.job}`, deviations: ['mirror-speed'], deadlineMs: CONNECT_MS },
+      ),
+    ),
+    ...context.names.disks.map((disk) => waitJob(disk.job, 'ready', { everyMs: POLL_RUNNING_MS, stallMs: STALL_MS })),
+  ];
+}
+
+/** The guest must be stopped. All jobs end in the same stop. */
+export function endMirrors(context: ProcedureContext): readonly Step[] {
+  return [
+    ...context.names.disks.map((disk) => command('block-job-cancel', { device: disk.job }, { name: `block-job-cancel ${disk.job}` })),
+    ...context.names.disks.map((disk) => waitJob(disk.job, 'gone', { everyMs: POLL_STOPPED_MS, stallMs: STALL_MS })),
+  ];
+}
+
+/** Whatever state the copies are in. A job that failed by itself is gone already. */
+export function cancelMirrors(context: ProcedureContext): readonly Step[] {
+  return [
+    ...context.names.disks.map((disk) =>
+      command(
+        'block-job-cancel',
+        { device: disk.job, force: true },
+        { name: `block-job-cancel ${disk.job}`, alreadyDone: ALREADY.jobGone },
+      ),
+    ),
+    ...context.names.disks.map((disk) => waitJob(disk.job, 'gone', { everyMs: POLL_RUNNING_MS, stallMs: STALL_MS })),
+  ];
+}
+
+/** The manual's attachment: an NBD child under the replication driver. */
+export function attachReplication(context: ProcedureContext): readonly Step[] {
+  return [
+    ...context.names.disks.map((disk) =>
+      hmp(
+        `drive_add ${disk.replication}`,
+        `drive_add -n buddy driver=replication,mode=primary,file.driver=nbd,file.host=${context.peerAddress},file.port=${context.ports.nbd},file.export=${disk.parent},file.node-name=${disk.nbd},node-name=${disk.replication}`,
+        { deviations: ['nbd-node-name'], deadlineMs: CONNECT_MS, observe: nodePresent(disk.replication) },
+      ),
+    ),
+    ...context.names.disks.map((disk) =>
+      command(
+        'x-blockdev-change',
+        { parent: disk.quorum, node: disk.replication },
+        { name: `x-blockdev-change ${disk.quorum} +${disk.replication}` },
+      ),
+    ),
+  ];
+}
+
+/** The second child goes, whichever it is: the replication driver of the manual or the plain NBD node of the live methods. */
+export function detachPeer(context: ProcedureContext): readonly Step[] {
+  return context.names.disks.flatMap((disk) => [
+    command(
+      'x-blockdev-change',
+      { parent: disk.quorum, child: 'children.1' },
+      { name: `x-blockdev-change ${disk.quorum} -children.1`, alreadyDone: ALREADY.childGone },
+    ),
+    hmp(`drive_del ${disk.replication}`, `drive_del ${disk.replication}`, {
+      alreadyDone: ALREADY.driveGone,
+      observe: nodeAbsent(disk.replication),
+    }),
+    command(
+      'blockdev-del',
+      { 'node-name': disk.nbd },
+      { name: `blockdev-del ${disk.nbd}`, deviations: ['plain-nbd'], alreadyDone: ALREADY.nodeGone, observe: nodeAbsent(disk.nbd) },
+    ),
+  ]);
+}
+
+/** The live copy: onto a plain NBD node, and every guest write goes to both sides, so that ready means equal. */
+export function mirrorDisksLive(context: ProcedureContext): readonly Step[] {
+  return [
+    ...context.names.disks.flatMap((disk) => [
+      command(
+        'blockdev-add',
+        {
+          driver: 'nbd',
+          'node-name': disk.nbd,
+          server: { type: 'inet', host: context.peerAddress, port: String(context.ports.nbd) },
+          export: disk.parent,
+        },
+        { name: `blockdev-add ${disk.nbd}`, deadlineMs: CONNECT_MS, observe: nodePresent(disk.nbd) },
+      ),
+      command(
+        'blockdev-mirror',
+        {
+          device: disk.quorum,
+          'job-id': disk.job,
+          target: disk.nbd,
+          sync: 'full',
+          'copy-mode': 'write-blocking',
+          speed: context.maxBandwidthBytes,
+        },
+        { name: `blockdev-mirror ${disk.job}` },
+      ),
+    ]),
+    ...context.names.disks.map((disk) => waitJob(disk.job, 'ready', { everyMs: POLL_RUNNING_MS, stallMs: STALL_MS })),
+  ];
+}
+
+export function attachPlainNbd(context: ProcedureContext): readonly Step[] {
+  return context.names.disks.map((disk) =>
+    command('x-blockdev-change', { parent: disk.quorum, node: disk.nbd }, { name: `x-blockdev-change ${disk.quorum} +${disk.nbd}` }),
+  );
+}
