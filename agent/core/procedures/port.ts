@@ -83,13 +83,21 @@ export interface QemuVersion {
 export interface MonitorHandlers {
   readonly onEvent: (event: QmpEvent) => void;
   readonly onClosed: (closed: MonitorClosed) => void;
-  /** An answer that came after its deadline: the command did run. */
-  readonly onLateAnswer: (late: LateAnswer) => void;
+  readonly onStray: (stray: Stray) => void;
 }
 
-export interface LateAnswer {
-  readonly command: string;
-  readonly lateMs: number;
-  readonly answer: Result<Json, QmpError>;
-  readonly at: Instant;
-}
+/**
+ * Answers that nobody waits for; both are dropped.
+ * - `late-answer`: it came after its deadline: the command did run, or did fail, in the end.
+ * - `unknown-id`: an answer to somebody else's command, as when this agent's predecessor died with one under way.
+ */
+export type Stray =
+  | {
+      readonly kind: 'late-answer';
+      readonly command: string;
+      /** Milliseconds since the command was sent. */
+      readonly afterMs: number;
+      readonly answer: Result<Json, QmpError>;
+      readonly at: Instant;
+    }
+  | { readonly kind: 'unknown-id'; readonly line: string; readonly at: Instant };
