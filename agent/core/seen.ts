@@ -1,0 +1,104 @@
+// What QEMU told by events since this agent connected to it. Events cannot be asked for again, so they are folded into this small state
+// as they come; what can be asked is in the facts. Pure: the loop hands in each event with the instant at which it was read.
+
+import type { Instant } from '../../shared/core/ids.js';
+import { at } from './procedures/condition.js';
+import type { QmpEvent } from './procedures/port.js';
+import type { VmNames } from './names.js';
+
+/** More different lines of evidence than this are not kept. */
+const MAX_BREAKS = 8;
+
+export interface Break {
+  readonly at: Instant;
+  /** For people, for example `COLO_EXIT secondary error`. */
+  readonly what: string;
+}
+
+export interface Seen {
+  readonly connectedAt: Instant;
+  /** MIGRATION reported `colo`, or the facts did, and no COLO_EXIT came since. */
+  readonly coloSince: Instant | null;
+  readonly coloExit: { readonly at: Instant; readonly mode: string; readonly reason: string } | null;
+  readonly lastStopAt: Instant | null;
+  readonly lastResumeAt: Instant | null;
+  /** RESUME events since COLO began, that is whole transfers of state. */
+  readonly checkpoints: number;
+  /** The guest powered off by itself. */
+  readonly guestShutdown: boolean;
+  /** Each says that this pair is broken for good. */
+  readonly breaks: readonly Break[];
+  /** QUORUM_REPORT_BAD about the peer's copy of the disk. */
+  readonly peerDiskError: boolean;
+  /** QUORUM_REPORT_BAD about the local image, or an I/O error that stopped the guest. */
+  readonly localDiskError: boolean;
+}
+
+export function nothingSeen(connectedAt: Instant): Seen {
+  return {
+    connectedAt,
+    coloSince: null,
+    coloExit: null,
+    lastStopAt: null,
+    lastResumeAt: null,
+    checkpoints: 0,
+    guestShutdown: false,
+    breaks: [],
+    peerDiskError: false,
+    localDiskError: false,
+  };
+}
+
+/** A new attempt begins: what the last pair left behind is no evidence about this one. */
+export function forgetPair(seen: Seen): Seen {
+  return { ...seen, coloSince: null, coloExit: null, checkpoints: 0, breaks: [], peerDiskError: false };
+}
+
+export function seeEvent(seen: Seen, event: QmpEvent, names: VmNames): Seen {
+  switch (event.name) {
+    case 'STOP':
+      return { ...seen, lastStopAt: event.at };
+    case 'RESUME':
+      return { ...seen, lastResumeAt: event.at, checkpoints: seen.coloSince === null ? seen.checkpoints : seen.checkpoints + 1 };
+    case 'MIGRATION':
+      return event.data['status'] === 'colo' && seen.coloSince === null ? { ...seen, coloSince: event.at, checkpoints: 0 } : seen;
+    case 'COLO_EXIT': {
+      const [mode, reason] = [text(event, 'mode'), text(event, 'reason')];
+      const left = { ...seen, coloSince: null, coloExit: { at: event.at, mode, reason } };
+      // Our own failover makes it too, with the reason `request`.
+      return reason === 'error' ? seeBreak(left, event.at, `COLO_EXIT ${mode} ${reason}`) : left;
+    }
+    case 'SHUTDOWN':
+      return event.data['guest'] === true && text(event, 'reason') === 'guest-shutdown' ? { ...seen, guestShutdown: true } : seen;
+    case 'QUORUM_REPORT_BAD': {
+      const node = text(event, 'node-name');
+      const ofPeer = names.disks.some((disk) => node === disk.replication || node === disk.nbd);
+      const what = `QUORUM_REPORT_BAD ${node} ${text(event, 'type')}: ${text(event, 'error')}`;
+      return ofPeer ? { ...seeBreak(seen, event.at, what), peerDiskError: true } : { ...seen, localDiskError: true };
+    }
+    case 'BLOCK_IO_ERROR':
+      return seeBlockError(seen, event, names);
+    default:
+      return seen;
+  }
+}
+
+/** The same line again keeps its first instant. */
+export function seeBreak(seen: Seen, at: Instant, what: string): Seen {
+  if (seen.breaks.some((each) => each.what === what) || seen.breaks.length >= MAX_BREAKS) return seen;
+  return { ...seen, breaks: [...seen.breaks, { at, what }] };
+}
+
+/** An error of the node that leads to the peer is a broken pair; any other one is this host's disk. */
+function seeBlockError(seen: Seen, event: QmpEvent, names: VmNames): Seen {
+  const node = text(event, 'node-name');
+  const ofPeer = names.disks.some((disk) => node === disk.replication || node === disk.nbd);
+  const what = `BLOCK_IO_ERROR ${node} ${text(event, 'operation')}: ${text(event, 'reason')}`;
+  if (ofPeer) return { ...seeBreak(seen, event.at, what), peerDiskError: true };
+  return text(event, 'action') === 'ignore' ? seen : { ...seen, localDiskError: true };
+}
+
+function text(event: QmpEvent, key: string): string {
+  const value = at(event.data, [key]);
+  return typeof value === 'string' ? value : '';
+}
