@@ -1,0 +1,69 @@
+// The decision: one view in, one set of effects out. It performs nothing. The record's edge is saved first; orders follow from what is
+// saved, so that a crash between the two is just another view.
+
+import { nextEpoch } from '../../shared/core/ids.js';
+import { assert } from '../../shared/core/assert.js';
+import type { HistoryEntry, VmRecord } from '../../shared/core/model.js';
+import { dueOrders, type DueOrder } from './orders.js';
+import type { Change, Row } from './rows.js';
+import { guestPoweredOff, lifecycleRows } from './transitions-lifecycle.js';
+import { verdictRows } from './transitions-verdict.js';
+import type { VmView } from './view.js';
+
+/** The whole table, in order. Row 0 of SAFETY 9 stands before all others; the verdicts stand before the rest. */
+export const TABLE: readonly Row[] = [guestPoweredOff, ...stopFirst(), ...verdictRows, ...lifecycleRows.filter((row) => row.name !== 'stop-wanted' && row !== guestPoweredOff)];
+
+/** An operator's stop comes before any verdict about the pair that is to end anyway. */
+function stopFirst(): readonly Row[] {
+  return lifecycleRows.filter((row) => row.name === 'stop-wanted');
+}
+
+export type Decision =
+  /** Save this record (and the history entry), guarded by the leader key and the record's revision. */
+  | { readonly kind: 'save'; readonly row: string; readonly record: VmRecord; readonly history: HistoryEntry | null; readonly stopWanted: boolean }
+  | { readonly kind: 'forget'; readonly row: string }
+  /** The record stays; these orders are due. */
+  | { readonly kind: 'act'; readonly row: string; readonly orders: readonly DueOrder[]; readonly reason: string; readonly hold: boolean };
+
+export function decide(view: VmView): Decision {
+  const row = TABLE.find((each) => each.from.includes(view.record.phase) && each.when(view));
+  assert(row !== undefined, `no row for phase ${view.record.phase}`);
+  return carryOut(view, row, row.act(view));
+}
+
+function carryOut(view: VmView, row: Row, change: Change): Decision {
+  const { record } = view;
+  switch (change.kind) {
+    case 'edge': {
+      const next: VmRecord = { ...record, ...change.patch, epoch: nextEpoch(record.epoch), row: row.name, sinceMs: view.wallMs };
+      return { kind: 'save', row: row.name, record: next, history: historyOf(view, row, next, change.evidence), stopWanted: change.stopWanted === true };
+    }
+    case 'note':
+      return { kind: 'save', row: row.name, record: { ...record, ...change.patch }, history: null, stopWanted: false };
+    case 'forget':
+      return { kind: 'forget', row: row.name };
+    case 'hold':
+      return { kind: 'act', row: row.name, orders: dueOrders(view, false), reason: change.reason, hold: true };
+    case 'checkpoint':
+      return { kind: 'act', row: row.name, orders: dueOrders(view, true), reason: change.reason, hold: false };
+    case 'none':
+      return { kind: 'act', row: row.name, orders: dueOrders(view, false), reason: change.reason, hold: false };
+  }
+}
+
+function historyOf(view: VmView, row: Row, next: VmRecord, evidence: readonly string[]): HistoryEntry {
+  const durationsMs = { ...view.a?.report?.durationsMs, ...view.durationsMs };
+  return {
+    atMs: view.wallMs,
+    vm: next.vm,
+    epoch: next.epoch,
+    row: row.name,
+    from: view.record.phase,
+    to: next.phase,
+    primary: next.primary?.host ?? null,
+    secondary: next.secondary?.host ?? null,
+    evidence: [next.reason, ...evidence],
+    by: 'coordinator',
+    durationsMs,
+  };
+}

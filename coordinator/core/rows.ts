@@ -1,0 +1,52 @@
+// What a row of the transition table is. A row says when it holds and what then follows; its name goes into the record, the log and the
+// history, and its `why` is written for the operator at night. The first row that holds wins.
+
+import { nextEpoch } from '../../shared/core/ids.js';
+import type { Phase, Side, VmRecord } from '../../shared/core/model.js';
+import { describeSide, type HostView, type SideView, type VmView } from './view.js';
+
+export type Change =
+  /** A phase edge: saved by one transaction with epoch + 1. `stopWanted` also sets the spec's wish to `stopped` in the same transaction. */
+  | { readonly kind: 'edge'; readonly patch: Partial<VmRecord>; readonly evidence: readonly string[]; readonly stopWanted?: boolean }
+  /** The record is brought up to date without an edge (disk state, last error). */
+  | { readonly kind: 'note'; readonly patch: Partial<VmRecord> }
+  /** Nothing may be decided, and why. */
+  | { readonly kind: 'hold'; readonly reason: string }
+  /** A checkpoint is forced on the primary, to tell a healthy pair from a broken one. */
+  | { readonly kind: 'checkpoint'; readonly reason: string }
+  /** All is as it should be; `reason` may explain why nothing better is done. */
+  | { readonly kind: 'none'; readonly reason: string }
+  /** Every trace of the VM leaves the store. */
+  | { readonly kind: 'forget' };
+
+export interface Row {
+  readonly name: string;
+  readonly from: readonly Phase[];
+  readonly to: Phase | 'same';
+  readonly why: string;
+  when(view: VmView): boolean;
+  act(view: VmView): Change;
+}
+
+export const sideAt = (host: HostView, view: VmView): Side => ({
+  host: host.key.host,
+  hostId: host.key.hostId,
+  born: nextEpoch(view.record.epoch),
+});
+
+export const evidenceOf = (view: VmView): readonly string[] => [...describeSide('primary', view.a), ...describeSide('secondary', view.b)];
+
+export function edge(view: VmView, phase: Phase, reason: string, patch: Partial<VmRecord>, stopWanted = false): Change {
+  return { kind: 'edge', patch: { ...patch, phase, reason }, evidence: evidenceOf(view), ...(stopWanted ? { stopWanted } : {}) };
+}
+
+/** What went wrong with an order of this very epoch; a failure of an earlier epoch says nothing about this one. */
+export function failedTask(view: SideView | null, record: VmRecord): string | null {
+  const task = view?.report?.task;
+  if (view === null || task?.kind !== 'failed' || task.epoch !== record.epoch) return null;
+  return `${view.side.host}: ${task.goal} failed at ${task.step}: ${task.error}`;
+}
+
+/** The guest itself powered off on this side. */
+export const poweredOff = (view: SideView | null): boolean =>
+  view?.report !== null && view?.report !== undefined && (view.report.guestShutdown || (view.report.qemu.kind === 'dead' && view.report.qemu.guestShutdown));

@@ -1,0 +1,259 @@
+// The table of SAFETY 9: who goes on when something is wrong with a protected pair. A is the side that has the primary, B the secondary.
+// No signal alone moves a VM, a fresh `ok` from either side beats every silence, and every combination has a row.
+
+import type { PairState, Verdict } from '../../shared/core/model.js';
+import { FAILOVERS_PER_HOUR } from '../../shared/core/limits.js';
+import { edge, evidenceOf, type Change, type Row } from './rows.js';
+import { deathOf, promotedDisk } from './transitions-lifecycle.js';
+import type { SideView, VmView } from './view.js';
+
+/** How long a disagreement between the sides may last before the checkpoint that was forced has decided it. */
+export const DOUBT_MS = 1_000;
+
+const HOUR_MS = 3_600_000;
+
+const is = (view: SideView | null, ...states: readonly SideView['qemu'][]): boolean => view !== null && states.includes(view.qemu);
+const pairIs = (view: SideView | null, ...states: readonly PairState[]): boolean => view !== null && states.includes(view.pair);
+const someOk = (view: VmView): boolean => pairIs(view.a, 'ok') || pairIs(view.b, 'ok');
+const someHard = (view: VmView): boolean => pairIs(view.a, 'hard') || pairIs(view.b, 'hard');
+const broken = (view: SideView | null): boolean => pairIs(view, 'hard', 'silent');
+
+/** Why B must never run the guest; null = it may. */
+function notPromotable(view: VmView): string | null {
+  const report = view.b?.report;
+  if (report === null || report === undefined) return 'the secondary is not heard';
+  if (report.unpromotable !== null) return `the secondary on ${view.b?.side.host ?? '?'} did not load its last checkpoint: ${report.unpromotable}`;
+  if (report.disk.replication === 'error') return `the disk of the secondary on ${view.b?.side.host ?? '?'} missed writes`;
+  return null;
+}
+
+/** Failovers that count against the hourly budget, this one not among them. */
+function recentFailovers(view: VmView): readonly number[] {
+  return view.record.failoversAtMs.filter((at) => view.wallMs - at < HOUR_MS && at <= view.wallMs);
+}
+
+function verdict(view: VmView, row: string, kind: Verdict['kind'], why: string): Change {
+  const { a, b, record } = view;
+  if (a === null || b === null) return { kind: 'hold', reason: 'the record names no pair' };
+  const recent = recentFailovers(view);
+  if (recent.length >= FAILOVERS_PER_HOUR) return { kind: 'hold', reason: `held: ${recent.length} failovers within an hour; the cause wants a human` };
+  const [winner, loser] = kind === 'solo-primary' ? [a, b] : [b, a];
+  return edge(view, 'verdict', why, {
+    primary: winner.side,
+    secondary: loser.side,
+    verdict: { row, kind, winner: winner.side, loser: loser.side, evidence: evidenceOf(view), atMs: view.wallMs },
+    disk: kind === 'promote-secondary' ? promotedDisk(winner, record) : record.disk,
+    failoversAtMs: [...recent, view.wallMs],
+  });
+}
+
+const promote = (row: string, why: (view: VmView) => string) => (view: VmView): Change => {
+  const unfit = notPromotable(view);
+  if (unfit === null) return verdict(view, row, 'promote-secondary', why(view));
+  // The primary's disk is whole when its QEMU died; a promoted secondary's would not be.
+  if (view.a?.qemu === 'dead') return bothDead(view, `the primary died and ${unfit}`);
+  return { kind: 'hold', reason: `data at risk: ${unfit}` };
+};
+
+const solo = (row: string, why: (view: VmView) => string) => (view: VmView): Change => verdict(view, row, 'solo-primary', why(view));
+
+/** Both sides of a pair without a verdict died: the primary's disk is the valid one. */
+function bothDead(view: VmView, what: string): Change {
+  if (view.wanted.spec.restart === 'never') return edge(view, 'failed', `${what}; restart is "never"`, { secondary: null });
+  return edge(view, 'stopped', `${what}; to be started again from the disk on ${view.record.disk?.host ?? '?'}`, {
+    primary: null,
+    secondary: null,
+    failedAttempts: 0,
+    lastError: what,
+  });
+}
+
+const breakOf = (view: VmView): string => [...(view.a?.report?.pair.evidence ?? []), ...(view.b?.report?.pair.evidence ?? [])].at(-1) ?? 'the pair is broken';
+
+export const verdictRows: readonly Row[] = [
+  {
+    name: 'primary-disk-lost',
+    from: ['protected'],
+    to: 'verdict',
+    why: "The primary's own disk fails; the secondary has every write and a clean disk.",
+    when: (view) => view.a?.report?.disk.localError === true && is(view.b, 'alive') && notPromotable(view) === null,
+    act: promote('primary-disk-lost', (view) => `the disk of the primary on ${view.a?.side.host ?? '?'} fails`),
+  },
+  {
+    name: 'both-dead',
+    from: ['protected'],
+    to: 'stopped',
+    why: 'Both QEMUs died before any verdict: the disk of the primary is the valid one.',
+    when: (view) => is(view.a, 'dead') && is(view.b, 'dead'),
+    act: (view) => bothDead(view, 'both sides died'),
+  },
+  {
+    name: 'primary-dead',
+    from: ['protected'],
+    to: 'verdict',
+    why: 'The exit of the primary is proven; the secondary goes on where the last answer left.',
+    when: (view) => is(view.a, 'dead') && is(view.b, 'alive'),
+    act: promote('primary-dead', (view) => deathOf(view.a) ?? 'the primary died'),
+  },
+  {
+    name: 'primary-dead-secondary-lost',
+    from: ['protected'],
+    to: 'same',
+    why: 'The primary died and nobody can say that the secondary is well: whoever chooses now may lose data.',
+    when: (view) => is(view.a, 'dead'),
+    act: (view) => ({ kind: 'hold', reason: `the primary died and the secondary on ${view.b?.side.host ?? '?'} is ${view.b?.qemu ?? 'unheard'}; waiting for it` }),
+  },
+  {
+    name: 'secondary-dead',
+    from: ['protected'],
+    to: 'verdict',
+    why: 'The exit of the secondary is proven; the primary is the only candidate.',
+    when: (view) => is(view.b, 'dead'),
+    act: solo('secondary-dead', (view) => deathOf(view.b) ?? 'the secondary died'),
+  },
+  {
+    name: 'late',
+    from: ['protected'],
+    to: 'same',
+    why: 'This coordinator was itself late, so the silences it sees may be its own.',
+    when: (view) => view.late && !(is(view.a, 'alive') && is(view.b, 'alive') && someHard(view)),
+    act: (view) => ({ kind: 'none', reason: view.record.reason }),
+  },
+  {
+    name: 'blind',
+    from: ['protected'],
+    to: 'same',
+    why: 'Neither agent is heard: more likely we are cut off than both are dead.',
+    when: (view) => is(view.a, 'unheard') && is(view.b, 'unheard'),
+    act: () => ({ kind: 'hold', reason: 'blind: neither agent is heard' }),
+  },
+  {
+    name: 'unprotect-wanted',
+    from: ['protected'],
+    to: 'verdict',
+    why: 'The operator wants the VM to run without protection.',
+    when: (view) => !view.wanted.protect && is(view.a, 'alive'),
+    act: solo('unprotect-wanted', () => 'protection is no longer wanted'),
+  },
+  {
+    name: 'well',
+    from: ['protected'],
+    to: 'same',
+    why: 'QEMU itself made progress on one side a moment ago, and nothing says that the pair is broken.',
+    when: (view) => someOk(view) && !someHard(view) && !doubtful(view),
+    act: (view) => ({ kind: 'none', reason: whyWell(view) }),
+  },
+  {
+    name: 'well-but-doubtful',
+    from: ['protected'],
+    to: 'same',
+    why: 'One side made progress and the other has a doubt: a forced checkpoint tells, and there is no verdict on `ok`.',
+    when: (view) => someOk(view) && !someHard(view),
+    act: (view) => ({ kind: 'checkpoint', reason: `pair in doubt: ${view.a?.pair ?? '?'} / ${view.b?.pair ?? '?'}` }),
+  },
+  {
+    name: 'primary-hung',
+    from: ['protected'],
+    to: 'verdict',
+    why: 'The main loop of the primary does not answer and the pair makes no progress.',
+    when: (view) => is(view.a, 'hung') && is(view.b, 'alive'),
+    act: promote('primary-hung', (view) => `the primary on ${view.a?.side.host ?? '?'} hangs`),
+  },
+  {
+    name: 'secondary-hung',
+    from: ['protected'],
+    to: 'verdict',
+    why: 'The main loop of the secondary does not answer and the pair makes no progress.',
+    when: (view) => is(view.a, 'alive') && is(view.b, 'hung'),
+    act: solo('secondary-hung', (view) => `the secondary on ${view.b?.side.host ?? '?'} hangs`),
+  },
+  {
+    name: 'pair-broken',
+    from: ['protected'],
+    to: 'verdict',
+    why: 'QEMU or the kernel says that the pair is broken for good while both sides live: the primary goes on.',
+    when: (view) => is(view.a, 'alive') && is(view.b, 'alive', 'unknown') && someHard(view),
+    act: solo('pair-broken', breakOf),
+  },
+  {
+    name: 'link-cut',
+    from: ['protected'],
+    to: 'verdict',
+    why: 'Both sides live and neither hears the other on the replication network: the primary goes on.',
+    when: (view) => is(view.a, 'alive') && is(view.b, 'alive') && pairIs(view.a, 'silent') && pairIs(view.b, 'silent'),
+    act: solo('link-cut', () => 'the replication link is cut'),
+  },
+  {
+    name: 'pair-disputed',
+    from: ['protected'],
+    to: 'verdict',
+    why: 'The sides see the pair differently, and the checkpoint that was forced did not come.',
+    when: (view) => is(view.a, 'alive') && is(view.b, 'alive') && view.doubtMs >= DOUBT_MS && broken(view.a),
+    act: solo('pair-disputed', breakOf),
+  },
+  {
+    name: 'pair-in-doubt',
+    from: ['protected'],
+    to: 'same',
+    why: 'The sides see the pair differently: a forced checkpoint tells.',
+    when: (view) => is(view.a, 'alive') && is(view.b, 'alive'),
+    act: (view) => ({ kind: 'checkpoint', reason: `pair in doubt: ${view.a?.pair ?? '?'} / ${view.b?.pair ?? '?'}` }),
+  },
+  {
+    name: 'secondary-host-lost',
+    from: ['protected'],
+    to: 'verdict',
+    why: "Nobody hears the secondary's agent, and the primary's kernel or QEMU says that its streams are broken.",
+    when: (view) => is(view.a, 'alive') && is(view.b, 'unheard') && broken(view.a),
+    act: solo('secondary-host-lost', breakOf),
+  },
+  {
+    name: 'secondary-host-silent',
+    from: ['protected'],
+    to: 'same',
+    why: "Nobody hears the secondary's agent, but nothing says that the pair is broken: an agent's silence is no evidence.",
+    when: (view) => is(view.a, 'alive') && is(view.b, 'unheard'),
+    act: (view) => ({ kind: 'checkpoint', reason: `the agent of ${view.b?.side.host ?? '?'} is silent` }),
+  },
+  {
+    name: 'primary-host-lost',
+    from: ['protected'],
+    to: 'verdict',
+    why: "Nobody hears the primary's agent, and the secondary's kernel or QEMU says that its streams are broken.",
+    when: (view) => is(view.a, 'unheard') && is(view.b, 'alive') && broken(view.b),
+    act: promote('primary-host-lost', breakOf),
+  },
+  {
+    name: 'primary-host-silent',
+    from: ['protected'],
+    to: 'same',
+    why: "Nobody hears the primary's agent, but nothing says that the pair is broken.",
+    when: (view) => is(view.a, 'unheard') && is(view.b, 'alive'),
+    act: (view) => ({ kind: 'none', reason: `the agent of ${view.a?.side.host ?? '?'} is silent; the pair is not known to be broken` }),
+  },
+  {
+    name: 'adopting',
+    from: ['protected'],
+    to: 'same',
+    why: 'An agent has just started and has not looked at its QEMU yet; after two seconds that counts as hung.',
+    when: (view) => is(view.a, 'unknown') || is(view.b, 'unknown'),
+    act: (view) => ({ kind: 'none', reason: `an agent is looking at its QEMU (${view.a?.qemu ?? '?'} / ${view.b?.qemu ?? '?'})` }),
+  },
+  {
+    name: 'undecidable',
+    from: ['protected'],
+    to: 'same',
+    why: 'What is left: hung beside hung or beside unheard. Any choice could lose data; an operator decides.',
+    when: () => true,
+    act: (view) => ({ kind: 'hold', reason: `the primary is ${view.a?.qemu ?? '?'} and the secondary is ${view.b?.qemu ?? '?'}: no choice is safe` }),
+  },
+];
+
+function doubtful(view: VmView): boolean {
+  return pairIs(view.a, 'silent') || pairIs(view.b, 'silent') || is(view.a, 'hung') || is(view.b, 'hung');
+}
+
+function whyWell(view: VmView): string {
+  const silent = [view.a, view.b].filter((each) => each !== null && each.qemu === 'unheard').map((each) => each?.side.host ?? '');
+  return silent.length === 0 ? 'protected' : `protected; agent of ${silent.join(', ')} is silent, pair ok`;
+}

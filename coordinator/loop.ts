@@ -1,0 +1,242 @@
+// The leader's loop: for each VM, look at everything, decide, save, then order, and again. Level-triggered: watches, streams and timers only
+// wake it. It relies on ports alone, so that the same loop runs in a simulated world; it never decides, and it never acts before the saving.
+
+import { dueOrders, type DueOrder } from './core/orders.js';
+import { assemble, initialRecord, type Known } from './core/assemble.js';
+import { decide, type Decision } from './core/decide.js';
+import type { Memory } from './core/memory.js';
+import type { VmView } from './core/view.js';
+import type { Catalogue } from './catalogue.js';
+import { guardOf, type LeadershipState } from './leadership.js';
+import type { CoordinatorPorts } from './ports.js';
+import { saveDecision, type Saved } from './save.js';
+import type { Instant, Term } from '../shared/core/ids.js';
+import type { Keys } from '../shared/core/keys.js';
+import { LATE_TICK_MS, ORDER_REPEAT_MS, RECONCILE_INTERVAL_MS } from '../shared/core/limits.js';
+import type { Order, VmRecord, VmWanted } from '../shared/core/model.js';
+
+/** More edges than this in one go would be a circle in the table. */
+const MOST_EDGES = 8;
+/** A reason that changes is written into the record at most so often. */
+const REASON_PAUSE_MS = 1_000;
+
+export interface LoopOptions {
+  readonly keys: Keys;
+  readonly portRange: { readonly first: number; readonly last: number };
+}
+
+export interface CoordinatorLoop {
+  /** Something changed; null = anywhere. */
+  wake(vm: string | null): void;
+  /** When the last full round ended, for the watchdog. */
+  lastRoundAt(): Instant;
+  close(): void;
+}
+
+interface VmState {
+  memory: Memory | null;
+  term: Term | null;
+  /** Per host: the order last given, and whether its answer is still awaited. */
+  readonly given: Map<string, { readonly text: string; readonly at: Instant; awaited: boolean }>;
+  reasonAt: Instant | null;
+  shownReason: string;
+  running: boolean;
+  again: boolean;
+}
+
+export function runCoordinator(
+  ports: CoordinatorPorts,
+  options: LoopOptions,
+  catalogue: Catalogue,
+  leadership: { state(): LeadershipState },
+): CoordinatorLoop {
+  const { clock, store, agents, log } = ports;
+  const { keys, portRange } = options;
+  const states = new Map<string, VmState>();
+  let closed = false;
+  let lateUntil: Instant | null = null;
+  let lastRound = clock.now();
+  let cancelTick = tick();
+
+  function tick(): () => void {
+    const from = clock.now();
+    return clock.after(RECONCILE_INTERVAL_MS, () => {
+      const now = clock.now();
+      lateUntil = now - from - RECONCILE_INTERVAL_MS > LATE_TICK_MS ? ((now + RECONCILE_INTERVAL_MS) as Instant) : lateUntil;
+      wake(null);
+      lastRound = clock.now();
+      if (!closed) cancelTick = tick();
+    });
+  }
+
+  function wake(vm: string | null): void {
+    if (closed || leadership.state().kind !== 'leader' || catalogue.snapshot() === null || catalogue.cluster() === null) return;
+    agents.follow([...catalogue.hosts().values()].map((each) => each.key));
+    const names = vm === null ? [...catalogue.wanted().keys()] : [vm];
+    for (const name of names) void reconcile(name);
+    for (const name of states.keys()) if (!catalogue.wanted().has(name)) states.delete(name);
+  }
+
+  async function reconcile(vm: string): Promise<void> {
+    const state = stateOf(vm);
+    if (state.running) {
+      state.again = true;
+      return;
+    }
+    state.running = true;
+    try {
+      do {
+        state.again = false;
+        for (let edges = 0; edges < MOST_EDGES && (await look(vm, state)); edges += 1);
+      } while (state.again && !closed);
+    } finally {
+      state.running = false;
+    }
+  }
+
+  function stateOf(vm: string): VmState {
+    const found = states.get(vm);
+    if (found !== undefined) return found;
+    const made: VmState = { memory: null, term: null, given: new Map(), reasonAt: null, shownReason: '', running: false, again: false };
+    states.set(vm, made);
+    return made;
+  }
+
+  /** One look at one VM. True = the record changed, so look again at once. */
+  async function look(vm: string, state: VmState): Promise<boolean> {
+    const leading = leadership.state();
+    const wanted = catalogue.wanted().get(vm);
+    const cluster = catalogue.cluster();
+    if (closed || leading.kind !== 'leader' || wanted === undefined || cluster === null) return false;
+    if (catalogue.unreadable().has(keys.record(vm))) return false;
+    if (state.term !== leading.term) {
+      // A new leader knows nothing: every clock starts anew.
+      state.term = leading.term;
+      state.memory = null;
+      state.given.clear();
+    }
+    const stored = catalogue.records().get(vm);
+    if (stored !== undefined && stored.value.uid !== wanted.value.uid) return false;
+    const record = stored?.value ?? initialRecord(wanted.value);
+    const known: Known = {
+      incarnation: cluster.incarnation,
+      term: leading.term,
+      now: clock.now(),
+      wallMs: clock.wallMs(),
+      late: lateUntil !== null && clock.now() < lateUntil,
+      portRange,
+      hosts: catalogue.hosts(),
+      links: agents.links(),
+      records: new Map([...catalogue.records()].map(([name, each]) => [name, each.value])),
+    };
+    const { view, memory } = assemble(known, wanted.value, record, state.memory);
+    state.memory = memory;
+    const decision = decide(view);
+    if (decision.kind === 'act') return act(vm, state, view, decision, stored?.modRevision ?? 0);
+    const saved = await save(vm, state, view, decision, stored?.modRevision ?? 0, wanted.modRevision);
+    if (saved && decision.kind === 'save') orderNow(vm, state, view, decision.record, wanted.value);
+    return saved;
+  }
+
+  async function save(vm: string, state: VmState, view: VmView, decision: Exclude<Decision, { kind: 'act' }>, recordRevision: number, specRevision: number): Promise<boolean> {
+    const began = clock.now();
+    const outcome: Saved = await saveDecision(store, keys, guardOf(keys, view.term), { vm, decision, recordRevision, specRevision, wanted: view.wanted });
+    const tookMs = clock.now() - began;
+    const fields = { vm, row: decision.row, term: view.term };
+    switch (outcome.kind) {
+      case 'saved':
+        catalogue.accept(vm, outcome.record, outcome.revision);
+        if (decision.kind === 'save' && decision.history !== null) {
+          measure(state, view, decision.record, began, tookMs);
+          log.info({ ...fields, epoch: decision.record.epoch, from: view.record.phase, to: decision.record.phase, reason: decision.record.reason, tookMs }, 'edge');
+        }
+        return true;
+      case 'lost-race':
+        log.info({ ...fields, tookMs }, 'save-lost-race');
+        catalogue.accept(vm, outcome.record, outcome.revision);
+        return leadership.state().kind === 'leader' && outcome.record?.modRevision !== recordRevision;
+      case 'failed':
+        log.warn({ ...fields, tookMs, detail: outcome.detail }, 'save-failed');
+        return false;
+    }
+  }
+
+  /** Keeps what the history wants to know: how long it took to see, to save and to carry out. */
+  function measure(state: VmState, view: VmView, record: VmRecord, began: Instant, tookMs: number): void {
+    const memory = state.memory;
+    if (memory === null) return;
+    const failedHosts = new Map(memory.failedHosts);
+    if (record.phase === 'solo' && view.record.phase === 'syncing' && view.b !== null) failedHosts.set(view.b.side.host, began);
+    if (record.phase === 'protected') failedHosts.clear();
+    const durationsMs: Record<string, number> = {};
+    if (record.phase === 'verdict') {
+      durationsMs['detect'] = memory.troubleSince === null ? 0 : began - memory.troubleSince;
+      durationsMs['verdict'] = tookMs;
+    }
+    if (view.record.phase === 'verdict') durationsMs['execute'] = began - memory.epochSince;
+    state.memory = { ...memory, failedHosts, durationsMs: { ...(view.record.phase === 'verdict' ? memory.durationsMs : {}), ...durationsMs } };
+  }
+
+  /** The orders that follow from a record just saved go out without another look: a failover waits for nothing. */
+  function orderNow(vm: string, state: VmState, before: VmView, record: VmRecord, wanted: VmWanted): void {
+    if (record.phase !== 'verdict') return;
+    const byHost = new Map([before.a, before.b].flatMap((side) => (side === null ? [] : [[side.side.host, side] as const])));
+    const view: VmView = {
+      ...before,
+      record,
+      a: record.primary === null ? null : (byHost.get(record.primary.host) ?? null),
+      b: record.secondary === null ? null : (byHost.get(record.secondary.host) ?? null),
+    };
+    give(vm, state, view, wanted, dueOrders(view, false));
+  }
+
+  async function act(vm: string, state: VmState, view: VmView, decision: Extract<Decision, { kind: 'act' }>, recordRevision: number): Promise<boolean> {
+    give(vm, state, view, view.wanted, decision.orders);
+    if (decision.reason !== state.shownReason) {
+      state.shownReason = decision.reason;
+      log[decision.hold ? 'warn' : 'info']({ vm, row: decision.row, phase: view.record.phase, reason: decision.reason }, decision.hold ? 'hold' : 'state');
+    }
+    const now = clock.now();
+    const due = decision.reason !== view.record.reason && recordRevision !== 0 && (state.reasonAt === null || now - state.reasonAt >= REASON_PAUSE_MS);
+    if (!due) return false;
+    state.reasonAt = now;
+    const record = { ...view.record, reason: decision.reason };
+    const outcome = await saveDecision(store, keys, guardOf(keys, view.term), {
+      vm,
+      decision: { kind: 'save', row: decision.row, record, history: null, stopWanted: false },
+      recordRevision,
+      specRevision: 0,
+      wanted: view.wanted,
+    });
+    if (outcome.kind !== 'failed') catalogue.accept(vm, outcome.record, outcome.revision);
+    return false;
+  }
+
+  function give(vm: string, state: VmState, view: VmView, wanted: VmWanted, orders: readonly DueOrder[]): void {
+    for (const due of orders) {
+      const order: Order = { incarnation: view.incarnation, vm, uid: wanted.uid, term: view.term, epoch: view.record.epoch, goal: due.goal, spec: wanted.spec };
+      const text = JSON.stringify([order.epoch, order.goal]);
+      const last = state.given.get(due.host);
+      if (last !== undefined && last.text === text && (last.awaited || clock.now() - last.at < ORDER_REPEAT_MS)) continue;
+      const entry = { text, at: clock.now(), awaited: true };
+      state.given.set(due.host, entry);
+      const repeated = last?.text === text;
+      void agents.order(due.host, order).then((answer) => {
+        entry.awaited = false;
+        const fields = { vm, host: due.host, goal: due.goal.kind, epoch: order.epoch, term: order.term };
+        if (answer.kind === 'accepted') log[repeated ? 'debug' : 'info'](fields, 'order-accepted');
+        else if (answer.kind === 'refused') log.warn({ ...fields, refusal: answer.refusal, detail: answer.detail }, 'order-refused');
+        else log.warn({ ...fields, detail: answer.detail }, 'order-lost');
+      });
+    }
+  }
+
+  return {
+    wake,
+    lastRoundAt: () => lastRound,
+    close: () => {
+      closed = true;
+      cancelTick();
+    },
+  };
+}

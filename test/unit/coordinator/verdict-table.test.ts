@@ -1,0 +1,122 @@
+// Every combination of what the two sides of a protected pair can look like is decided, and held against the rules of the safety table
+// written down a second time here, by hand, as plain conditions.
+
+import { describe, expect, it } from 'vitest';
+import { decide, TABLE } from '../../../coordinator/core/decide.js';
+import { DOUBT_MS } from '../../../coordinator/core/transitions-verdict.js';
+import type { Judged } from '../../../coordinator/core/view.js';
+import type { PairState } from '../../../shared/core/model.js';
+import { aJudged, aSide, aView } from '../../support/views.js';
+
+type Seen = readonly [Judged, PairState];
+const PAIRS: readonly PairState[] = ['ok', 'hard', 'silent', 'unknown'];
+const STATES: readonly Judged[] = ['alive', 'dead', 'hung', 'unknown'];
+const SIDES: readonly Seen[] = [['unheard', 'none'], ...STATES.flatMap((qemu) => PAIRS.filter((pair) => qemu !== 'dead' || pair !== 'ok').map((pair) => [qemu, pair] as const))];
+
+const A = aSide('host1', 1);
+const B = aSide('host2', 3);
+
+function outcome(a: Seen, b: Seen, doubtMs = 0): string {
+  const decision = decide(aView({ a: aJudged(A, 'primary', a[0], a[1]), b: aJudged(B, 'secondary', b[0], b[1]), doubtMs }));
+  if (decision.kind === 'save') return decision.record.verdict?.kind ?? decision.record.phase;
+  if (decision.kind === 'forget') return 'forget';
+  if (decision.orders.some((order) => order.goal.kind === 'checkpoint')) return 'checkpoint';
+  return decision.hold ? 'hold' : 'none';
+}
+
+/** SAFETY 9 as a function, written without looking at the table. */
+function expected([qa, pa]: Seen, [qb, pb]: Seen): string {
+  const hard = pa === 'hard' || pb === 'hard';
+  const ok = pa === 'ok' || pb === 'ok';
+  if (qa === 'dead' && qb === 'dead') return 'stopped';
+  if (qa === 'dead') return qb === 'alive' ? 'promote-secondary' : 'hold';
+  if (qb === 'dead') return 'solo-primary';
+  if (qa === 'unheard' && qb === 'unheard') return 'hold';
+  if (ok && !hard) {
+    const doubt = pa === 'silent' || pb === 'silent' || qa === 'hung' || qb === 'hung';
+    return doubt && qa === 'alive' ? 'checkpoint' : 'none';
+  }
+  if (qa === 'hung' && qb === 'alive') return 'promote-secondary';
+  if (qa === 'alive' && qb === 'hung') return 'solo-primary';
+  if (qa === 'alive' && qb === 'alive') {
+    if (hard || (pa === 'silent' && pb === 'silent')) return 'solo-primary';
+    return 'checkpoint';
+  }
+  if (qa === 'alive' && qb === 'unknown') return hard ? 'solo-primary' : 'none';
+  if (qa === 'alive' && qb === 'unheard') return pa === 'hard' || pa === 'silent' ? 'solo-primary' : 'checkpoint';
+  if (qa === 'unheard' && qb === 'alive') return pb === 'hard' || pb === 'silent' ? 'promote-secondary' : 'none';
+  if (qa === 'unknown' || qb === 'unknown') return 'none';
+  return 'hold';
+}
+
+describe('the table of verdicts', () => {
+  it('every combination of two sides -> what the safety rules say', () => {
+    const wrong: string[] = [];
+    for (const a of SIDES) {
+      for (const b of SIDES) {
+        const got = outcome(a, b);
+        const want = expected(a, b);
+        if (got !== want) wrong.push(`A ${a.join('/')} B ${b.join('/')}: ${got}, not ${want}`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it('any combination -> a promoted secondary is alive, a solo primary is alive or its peer is proven dead, and `ok` without a hard break or a death moves nobody', () => {
+    for (const a of SIDES) {
+      for (const b of SIDES) {
+        const got = outcome(a, b, DOUBT_MS);
+        if (got === 'promote-secondary') expect(b[0], `${a} ${b}`).toBe('alive');
+        if (got === 'solo-primary') expect(a[0] === 'alive' || b[0] === 'dead', `${a} ${b}`).toBe(true);
+        const fresh = (a[1] === 'ok' || b[1] === 'ok') && a[1] !== 'hard' && b[1] !== 'hard';
+        if (fresh && a[0] !== 'dead' && b[0] !== 'dead') expect(['none', 'hold', 'checkpoint'], `${a} ${b}`).toContain(got);
+      }
+    }
+  });
+
+  it('a doubt that outlasts the forced checkpoint -> the primary goes on', () => {
+    expect(outcome(['alive', 'silent'], ['alive', 'unknown'], 0)).toBe('checkpoint');
+    expect(outcome(['alive', 'silent'], ['alive', 'unknown'], DOUBT_MS)).toBe('solo-primary');
+  });
+
+  it('our own tick was late -> silences move nobody, proofs still do', () => {
+    const late = (a: Seen, b: Seen): string => {
+      const decision = decide(aView({ late: true, a: aJudged(A, 'primary', a[0], a[1]), b: aJudged(B, 'secondary', b[0], b[1]) }));
+      return decision.kind === 'save' ? (decision.record.verdict?.kind ?? '') : decision.kind;
+    };
+    expect(late(['unheard', 'none'], ['alive', 'silent'])).toBe('act');
+    expect(late(['alive', 'silent'], ['alive', 'silent'])).toBe('act');
+    expect(late(['dead', 'hard'], ['alive', 'hard'])).toBe('promote-secondary');
+  });
+
+  it('the guest powers off while the pair breaks -> stopping, never a verdict', () => {
+    const decision = decide(aView({ a: aJudged(A, 'primary', 'alive', 'hard', { guestShutdown: true }), b: aJudged(B, 'secondary', 'alive', 'hard') }));
+    expect(decision).toMatchObject({ kind: 'save', row: 'guest-poweroff', stopWanted: true, record: { phase: 'stopping' } });
+  });
+
+  it('the primary died and the secondary missed writes or did not load its checkpoint -> the disk of the primary is booted, nobody is promoted', () => {
+    for (const unfit of [{ unpromotable: 'load device state failed' }, { disk: { ...aJudged(B, 'secondary', 'alive', 'hard').report?.disk, replication: 'error' } }]) {
+      const decision = decide(aView({ a: aJudged(A, 'primary', 'dead', 'hard'), b: aJudged(B, 'secondary', 'alive', 'hard', unfit as never) }));
+      expect(decision).toMatchObject({ kind: 'save', record: { phase: 'stopped', disk: { host: 'host1' } } });
+    }
+  });
+
+  it('a verdict -> epoch + 1, winner first, loser second, evidence kept, and the winner is ordered to release while the loser holds', () => {
+    const view = aView({ a: aJudged(A, 'primary', 'dead', 'hard'), b: aJudged(B, 'secondary', 'alive', 'hard') });
+    const decision = decide(view);
+    expect(decision).toMatchObject({
+      kind: 'save',
+      row: 'primary-dead',
+      record: { epoch: 5, phase: 'verdict', primary: B, secondary: A, verdict: { kind: 'promote-secondary', winner: B, loser: A }, disk: { host: 'host2', state: 'merging' } },
+      history: { from: 'protected', to: 'verdict' },
+    });
+    if (decision.kind !== 'save') return;
+    const after = decide(aView({ record: decision.record, a: view.b, b: view.a }));
+    expect(after).toMatchObject({ kind: 'act', orders: [{ host: 'host2', goal: { kind: 'release-secondary', born: 3 } }] });
+  });
+
+  it('every row -> is reachable from the phases it names, and its name is used once per phase', () => {
+    const names = TABLE.flatMap((row) => row.from.map((phase) => `${phase} ${row.name}`));
+    expect(new Set(names).size).toBe(names.length);
+  });
+});
