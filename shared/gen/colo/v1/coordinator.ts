@@ -63,6 +63,10 @@ export interface VmStatus {
   diskState: string;
   resyncDoneBytes: number;
   resyncTotalBytes: number;
+  /** Two hosts report that they run this VM alone. */
+  splitSuspected: boolean;
+  /** Nothing may be decided now, and `reason` says why. */
+  onHold: boolean;
 }
 
 export interface HostStatus {
@@ -93,6 +97,9 @@ export interface Status {
   problem: string;
   /** Which coordinator answered. */
   answeredBy: string;
+  /** Empty = well; store (etcd has no quorum, so what is shown is old), leader (nobody leads) or data (a value cannot be read). */
+  problemKind: string;
+  coordinators: CoordinatorStatus[];
 }
 
 export interface ListHistoryRequest {
@@ -129,8 +136,15 @@ export interface ListHistoryReply {
 }
 
 export interface DefineVmRequest {
-  spec: VmSpec | undefined;
+  spec:
+    | VmSpec
+    | undefined;
+  /** Says what would be refused, and stores nothing. */
   dryRun: boolean;
+  /** 32 hex digits chosen by the caller, so that a call repeated after a lost answer is the same definition; empty = chosen by the server. */
+  uid: string;
+  /** Wanted to run at once. */
+  start: boolean;
 }
 
 export interface ListVmsRequest {
@@ -425,6 +439,8 @@ function createBaseVmStatus(): VmStatus {
     diskState: "",
     resyncDoneBytes: 0,
     resyncTotalBytes: 0,
+    splitSuspected: false,
+    onHold: false,
   };
 }
 
@@ -480,6 +496,12 @@ export const VmStatus: MessageFns<VmStatus> = {
     }
     if (message.resyncTotalBytes !== 0) {
       writer.uint32(136).uint64(message.resyncTotalBytes);
+    }
+    if (message.splitSuspected !== false) {
+      writer.uint32(144).bool(message.splitSuspected);
+    }
+    if (message.onHold !== false) {
+      writer.uint32(152).bool(message.onHold);
     }
     return writer;
   },
@@ -633,6 +655,22 @@ export const VmStatus: MessageFns<VmStatus> = {
             message.resyncTotalBytes = longToNumber(reader.uint64());
             continue;
           }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.splitSuspected = reader.bool();
+            continue;
+          }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.onHold = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -690,6 +728,16 @@ export const VmStatus: MessageFns<VmStatus> = {
         : isSet(object.resync_total_bytes)
         ? globalThis.Number(object.resync_total_bytes)
         : 0,
+      splitSuspected: isSet(object.splitSuspected)
+        ? globalThis.Boolean(object.splitSuspected)
+        : isSet(object.split_suspected)
+        ? globalThis.Boolean(object.split_suspected)
+        : false,
+      onHold: isSet(object.onHold)
+        ? globalThis.Boolean(object.onHold)
+        : isSet(object.on_hold)
+        ? globalThis.Boolean(object.on_hold)
+        : false,
     };
   },
 
@@ -746,6 +794,12 @@ export const VmStatus: MessageFns<VmStatus> = {
     if (message.resyncTotalBytes !== 0) {
       obj.resyncTotalBytes = Math.round(message.resyncTotalBytes);
     }
+    if (message.splitSuspected !== false) {
+      obj.splitSuspected = message.splitSuspected;
+    }
+    if (message.onHold !== false) {
+      obj.onHold = message.onHold;
+    }
     return obj;
   },
 
@@ -771,6 +825,8 @@ export const VmStatus: MessageFns<VmStatus> = {
     message.diskState = object.diskState ?? "";
     message.resyncDoneBytes = object.resyncDoneBytes ?? 0;
     message.resyncTotalBytes = object.resyncTotalBytes ?? 0;
+    message.splitSuspected = object.splitSuspected ?? false;
+    message.onHold = object.onHold ?? false;
     return message;
   },
 };
@@ -1066,7 +1122,17 @@ export const CoordinatorStatus: MessageFns<CoordinatorStatus> = {
 };
 
 function createBaseStatus(): Status {
-  return { cluster: "", leader: "", term: 0, vms: [], hosts: [], problem: "", answeredBy: "" };
+  return {
+    cluster: "",
+    leader: "",
+    term: 0,
+    vms: [],
+    hosts: [],
+    problem: "",
+    answeredBy: "",
+    problemKind: "",
+    coordinators: [],
+  };
 }
 
 export const Status: MessageFns<Status> = {
@@ -1091,6 +1157,12 @@ export const Status: MessageFns<Status> = {
     }
     if (message.answeredBy !== "") {
       writer.uint32(58).string(message.answeredBy);
+    }
+    if (message.problemKind !== "") {
+      writer.uint32(66).string(message.problemKind);
+    }
+    for (const v of message.coordinators) {
+      CoordinatorStatus.encode(v!, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -1164,6 +1236,22 @@ export const Status: MessageFns<Status> = {
             message.answeredBy = reader.string();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.problemKind = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.coordinators.push(CoordinatorStatus.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1189,6 +1277,14 @@ export const Status: MessageFns<Status> = {
         : isSet(object.answered_by)
         ? globalThis.String(object.answered_by)
         : "",
+      problemKind: isSet(object.problemKind)
+        ? globalThis.String(object.problemKind)
+        : isSet(object.problem_kind)
+        ? globalThis.String(object.problem_kind)
+        : "",
+      coordinators: globalThis.Array.isArray(object?.coordinators)
+        ? object.coordinators.map((e: any) => CoordinatorStatus.fromJSON(e))
+        : [],
     };
   },
 
@@ -1215,6 +1311,12 @@ export const Status: MessageFns<Status> = {
     if (message.answeredBy !== "") {
       obj.answeredBy = message.answeredBy;
     }
+    if (message.problemKind !== "") {
+      obj.problemKind = message.problemKind;
+    }
+    if (message.coordinators?.length) {
+      obj.coordinators = message.coordinators.map((e) => CoordinatorStatus.toJSON(e));
+    }
     return obj;
   },
 
@@ -1230,6 +1332,8 @@ export const Status: MessageFns<Status> = {
     message.hosts = object.hosts?.map((e) => HostStatus.fromPartial(e)) || [];
     message.problem = object.problem ?? "";
     message.answeredBy = object.answeredBy ?? "";
+    message.problemKind = object.problemKind ?? "";
+    message.coordinators = object.coordinators?.map((e) => CoordinatorStatus.fromPartial(e)) || [];
     return message;
   },
 };
@@ -1786,7 +1890,7 @@ export const ListHistoryReply: MessageFns<ListHistoryReply> = {
 };
 
 function createBaseDefineVmRequest(): DefineVmRequest {
-  return { spec: undefined, dryRun: false };
+  return { spec: undefined, dryRun: false, uid: "", start: false };
 }
 
 export const DefineVmRequest: MessageFns<DefineVmRequest> = {
@@ -1796,6 +1900,12 @@ export const DefineVmRequest: MessageFns<DefineVmRequest> = {
     }
     if (message.dryRun !== false) {
       writer.uint32(16).bool(message.dryRun);
+    }
+    if (message.uid !== "") {
+      writer.uint32(26).string(message.uid);
+    }
+    if (message.start !== false) {
+      writer.uint32(32).bool(message.start);
     }
     return writer;
   },
@@ -1829,6 +1939,22 @@ export const DefineVmRequest: MessageFns<DefineVmRequest> = {
             message.dryRun = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.uid = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.start = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1849,6 +1975,8 @@ export const DefineVmRequest: MessageFns<DefineVmRequest> = {
         : isSet(object.dry_run)
         ? globalThis.Boolean(object.dry_run)
         : false,
+      uid: isSet(object.uid) ? globalThis.String(object.uid) : "",
+      start: isSet(object.start) ? globalThis.Boolean(object.start) : false,
     };
   },
 
@@ -1860,6 +1988,12 @@ export const DefineVmRequest: MessageFns<DefineVmRequest> = {
     if (message.dryRun !== false) {
       obj.dryRun = message.dryRun;
     }
+    if (message.uid !== "") {
+      obj.uid = message.uid;
+    }
+    if (message.start !== false) {
+      obj.start = message.start;
+    }
     return obj;
   },
 
@@ -1870,6 +2004,8 @@ export const DefineVmRequest: MessageFns<DefineVmRequest> = {
     const message = createBaseDefineVmRequest();
     message.spec = (object.spec !== undefined && object.spec !== null) ? VmSpec.fromPartial(object.spec) : undefined;
     message.dryRun = object.dryRun ?? false;
+    message.uid = object.uid ?? "";
+    message.start = object.start ?? false;
     return message;
   },
 };
@@ -2314,7 +2450,10 @@ export const CoordinatorServiceService = {
     responseSerialize: (value: ListHistoryReply): Buffer => Buffer.from(ListHistoryReply.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListHistoryReply => ListHistoryReply.decode(value),
   },
-  /** Errors: INVALID_ARGUMENT with key paths, ALREADY_EXISTS, FAILED_PRECONDITION (host that does not exist, MAC in use). */
+  /**
+   * Errors: INVALID_ARGUMENT, ALREADY_EXISTS (the name), FAILED_PRECONDITION (host that does not exist, MAC in use). The message has one line
+   * a problem, `key: what is wrong`, with the key as the VM file spells it.
+   */
   defineVm: {
     path: "/colo.v1.CoordinatorService/DefineVm" as const,
     requestStream: false as const,
@@ -2395,7 +2534,10 @@ export interface CoordinatorServiceServer extends UntypedServiceImplementation {
   /** The status at once and after each change. */
   watchStatus: handleServerStreamingCall<GetStatusRequest, Status>;
   listHistory: handleUnaryCall<ListHistoryRequest, ListHistoryReply>;
-  /** Errors: INVALID_ARGUMENT with key paths, ALREADY_EXISTS, FAILED_PRECONDITION (host that does not exist, MAC in use). */
+  /**
+   * Errors: INVALID_ARGUMENT, ALREADY_EXISTS (the name), FAILED_PRECONDITION (host that does not exist, MAC in use). The message has one line
+   * a problem, `key: what is wrong`, with the key as the VM file spells it.
+   */
   defineVm: handleUnaryCall<DefineVmRequest, Vm>;
   listVms: handleUnaryCall<ListVmsRequest, ListVmsReply>;
   getVm: handleUnaryCall<GetVmRequest, Vm>;
@@ -2445,7 +2587,10 @@ export interface CoordinatorServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListHistoryReply) => void,
   ): ClientUnaryCall;
-  /** Errors: INVALID_ARGUMENT with key paths, ALREADY_EXISTS, FAILED_PRECONDITION (host that does not exist, MAC in use). */
+  /**
+   * Errors: INVALID_ARGUMENT, ALREADY_EXISTS (the name), FAILED_PRECONDITION (host that does not exist, MAC in use). The message has one line
+   * a problem, `key: what is wrong`, with the key as the VM file spells it.
+   */
   defineVm(request: DefineVmRequest, callback: (error: ServiceError | null, response: Vm) => void): ClientUnaryCall;
   defineVm(
     request: DefineVmRequest,
