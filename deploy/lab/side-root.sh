@@ -1,0 +1,131 @@
+#!/bin/sh
+# Unpacks one version of QEMU, and etcd with it, from the Debian release that has it into
+# $COLO_CACHE/qemu-VERSION, without touching the packages of this machine. No chroot and no
+# mounts are needed to run it: the programs are told to use the C library beside them, so
+# a QEMU started through bin/ is an ordinary process with an ordinary name.
+#
+#   side-root.sh 11.1 | 7.2
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+. "$here/steps.sh"
+
+version=$1
+case $version in
+  11.1) suite=forky ;;
+  7.2) suite=bookworm ;;
+  *) die "there is no recipe for QEMU $version" 'known: 11.1 and 7.2' ;;
+esac
+
+# A change of the recipe gives another number, and the old folder is then replaced.
+recipe=2
+final=$COLO_CACHE/qemu-$version
+mirror=${COLO_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+shim=$final/lib/colo-tcg-shim.so
+
+shim_is_current() {
+  [ "$version" != 7.2 ] || [ -e "$shim" ] && [ ! "$here/tcg-shim.c" -nt "$shim" ]
+}
+
+# 7.2 under TCG needs mending by a preloaded library, see tcg-shim.c; later versions do not.
+build_shim() {
+  if [ "$version" != 7.2 ] || shim_is_current; then return; fi
+  say 'TCG shim for QEMU 7.2'
+  mkdir -p "$final/lib"
+  quietly 'the TCG shim does not compile' \
+    gcc -O2 -Wall -Wextra -shared -fPIC -o "$shim.new" "$here/tcg-shim.c" -ldl -pthread
+  mv "$shim.new" "$shim"
+}
+
+if [ "$(cat "$final/recipe" 2>/dev/null)" = $recipe ]; then
+  build_shim
+  exit 0
+fi
+
+say "QEMU $version and etcd out of Debian $suite (about 120 MB from $mirror)"
+mkdir -p "$COLO_CACHE"
+building=$(mktemp -d "$COLO_CACHE/building.XXXXXX")
+trap 'rm -rf "$building"' EXIT
+trap 'exit 130' INT TERM
+chmod 755 "$building"
+root=$building/root
+
+# `extract` only unpacks: no maintainer script runs, no service is started.
+# The signature of the release is verified; its expiry date is not, because a mirror that
+# lags (or a machine whose clock runs ahead) is no reason to have no lab.
+quietly "could not unpack Debian $suite" \
+  mmdebstrap --mode=root --variant=extract \
+  --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='Acquire::Retries "3"' \
+  --include=qemu-system-x86,qemu-utils,etcd-server,etcd-client \
+  "$suite" "$root" "$mirror"
+
+# forky has moved everything below usr; bookworm's packages may still bring a lib of their own.
+libraries=
+for folder in usr/lib/x86_64-linux-gnu lib/x86_64-linux-gnu; do
+  [ ! -d "$root/$folder" ] || libraries=$libraries:$final/root/$folder
+done
+libraries=${libraries#:}
+for loader in usr/lib64/ld-linux-x86-64.so.2 lib64/ld-linux-x86-64.so.2 lib/x86_64-linux-gnu/ld-linux-x86-64.so.2; do
+  [ -e "$root/$loader" ] && break
+done
+[ -e "$root/$loader" ] || die "Debian $suite has no C library loader where it was expected"
+
+rm -rf "$root/usr/share/doc" "$root/usr/share/man" "$root/usr/share/locale" "$root/usr/bin/qemu-system-i386"
+mkdir "$building/bin"
+
+# The paths written here are the final ones: the programs run only after the rename below.
+for program in qemu-system-x86_64 qemu-img qemu-io qemu-nbd qemu-storage-daemon; do
+  patchelf --set-interpreter "$final/root/$loader" --force-rpath --set-rpath "$libraries" \
+    "$root/usr/bin/$program" || die "patchelf could not prepare $program"
+  ln -s "../root/usr/bin/$program" "$building/bin/$program"
+done
+for program in etcd etcdctl; do
+  ln -s "../root/usr/bin/$program" "$building/bin/$program"
+done
+
+# QEMU looks for its BIOS and its modules in places fixed at build time, hence a wrapper; it
+# ends in exec, so the process that was started is QEMU itself.
+preload=
+[ "$version" != 7.2 ] || preload="
+[ -n \"\${COLO_WITHOUT_SHIM:-}\" ] || export LD_PRELOAD='$shim'"
+rm "$building/bin/qemu-system-x86_64"
+cat >"$building/bin/qemu-system-x86_64" <<END
+#!/bin/sh
+root='$final/root'
+export QEMU_MODULE_DIR="\$root/usr/lib/x86_64-linux-gnu/qemu"$preload
+exec "\$root/usr/bin/qemu-system-x86_64" -L "\$root/usr/share/qemu" -L "\$root/usr/share/seabios" "\$@"
+END
+chmod 755 "$building/bin/qemu-system-x86_64"
+
+# The old folder may still be used by a running lab: its open files stay valid.
+[ ! -e "$final" ] || mv "$final" "$building/old"
+mkdir "$building/new"
+mv "$building/root" "$building/bin" "$building/new/"
+mv "$building/new" "$final"
+build_shim
+
+# What COLO needs must be in this build of QEMU; if not, nothing further is worth trying.
+qemu=$final/bin/qemu-system-x86_64
+found=$("$qemu" --version | sed -n 's/^QEMU emulator version \([^ ]*\).*/\1/p') ||
+  die "QEMU $version does not start"
+case $found in
+  "$version".*) ;;
+  *) say "warning: Debian $suite now brings QEMU $found, not $version" ;;
+esac
+objects=$("$qemu" -object help || true)
+for object in colo-compare filter-mirror filter-redirector filter-rewriter; do
+  case $objects in
+    *"$object"*) ;;
+    *) die "QEMU $found was built without $object" ;;
+  esac
+done
+formats=$("$final/bin/qemu-img" --help)
+for format in quorum replication; do
+  case $formats in
+    *"$format"*) ;;
+    *) die "QEMU $found was built without the block driver $format" ;;
+  esac
+done
+
+# Only now is the folder complete; without this file the next run begins again.
+echo $recipe >"$final/recipe"
+say "QEMU $found and etcd $("$final/bin/etcd" --version | sed -n 's/^etcd Version: //p') are in $final"
