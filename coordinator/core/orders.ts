@@ -30,7 +30,9 @@ export function dueOrders(view: VmView, checkpoint: boolean): readonly DueOrder[
   const own = ordersOfPhase(view);
   const forced: readonly DueOrder[] =
     checkpoint && record.phase === 'protected' && view.a?.qemu === 'alive' ? [{ host: view.a.side.host, goal: { kind: 'checkpoint', born: view.a.side.born } }] : [];
-  return [...own, ...forced, ...leftovers(view)];
+  const busy = new Set([...own, ...forced].map((each) => each.host));
+  // A host is told one thing at a time; an order to start lets an earlier QEMU go by the same rule as an order to destroy it.
+  return [...own, ...forced, ...leftovers(view).filter((each) => !busy.has(each.host))];
 }
 
 function ordersOfPhase(view: VmView): readonly DueOrder[] {
