@@ -1,0 +1,137 @@
+// A cluster of real etcd members on loopback ports, each a child of the test, ended by its own process id.
+
+import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Etcd3 } from 'etcd3';
+
+const CANDIDATES = [process.env['COLO_ETCD'] ?? '', '/var/cache/colo-ha/qemu-11.1/bin/etcd', '/usr/bin/etcd'];
+
+/** Null = these tests cannot run here. */
+export const etcdBinary: string | null = CANDIDATES.find((each) => each !== '' && existsSync(each)) ?? null;
+export const whySkipped = `no etcd at any of ${CANDIDATES.filter((each) => each !== '').join(', ')}`;
+
+export interface EtcdMember {
+  readonly endpoint: string;
+  signal(name: 'SIGSTOP' | 'SIGCONT' | 'SIGKILL'): void;
+  /** Starts it again on its data after a SIGKILL. */
+  start(): void;
+}
+
+export interface EtcdCluster {
+  readonly members: readonly EtcdMember[];
+  readonly endpoints: readonly string[];
+  /** Index of the member that leads now, as the members that answer say. */
+  leader(): Promise<number>;
+  /** Compacts the history up to its newest revision. */
+  compact(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Fast timers (50/250 ms), no fsync: the processes die here, never the machine. */
+export async function startEtcd(size: number): Promise<EtcdCluster> {
+  const folder = mkdtempSync(join(tmpdir(), 'colo-etcd-'));
+  const ports = await freePorts(size * 2);
+  const url = (index: number): string => `http://127.0.0.1:${ports[index]}`;
+  const names = Array.from({ length: size }, (_, index) => `m${index}`);
+  const initial = names.map((name, index) => `${name}=${url(size + index)}`).join(',');
+
+  const members = names.map((name, index): EtcdMember & { readonly child: () => ChildProcess | null } => {
+    let child: ChildProcess | null = null;
+    const start = (): void => {
+      const output = openSync(join(folder, `${name}.log`), 'a');
+      child = spawn(
+        etcdBinary ?? '',
+        [
+          ...['--name', name, '--data-dir', join(folder, name), '--logger', 'zap', '--log-level', 'error'],
+          ...['--listen-client-urls', url(index), '--advertise-client-urls', url(index)],
+          ...['--listen-peer-urls', url(size + index), '--initial-advertise-peer-urls', url(size + index)],
+          ...['--initial-cluster', initial, '--heartbeat-interval', '50', '--election-timeout', '250', '--unsafe-no-fsync'],
+        ],
+        { stdio: ['ignore', output, output] },
+      );
+    };
+    start();
+    return { endpoint: url(index), start, signal: (signal) => void child?.kill(signal), child: () => child };
+  });
+  const endpoints = members.map((each) => each.endpoint);
+
+  async function statusOf(index: number): Promise<{ id: string; leader: string; revision: string } | null> {
+    const client = new Etcd3({ hosts: endpoints[index] ?? '' });
+    try {
+      const answer = await client.maintenance.status({ deadline: Date.now() + 300 });
+      return { id: answer.header.member_id, leader: answer.leader, revision: answer.header.revision };
+    } catch {
+      return null;
+    } finally {
+      client.close();
+    }
+  }
+
+  async function leader(): Promise<number> {
+    for (let tries = 0; tries < 200; tries += 1) {
+      const all = await Promise.all(endpoints.map((_, index) => statusOf(index)));
+      const known = all.find((each) => each !== null && each.leader !== '0');
+      const index = all.findIndex((each) => each !== null && each.id === known?.leader);
+      if (index >= 0) return index;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    throw new Error('the cluster has no leader within 10 s');
+  }
+
+  await leader();
+  return {
+    members,
+    endpoints,
+    leader,
+    compact: async () => {
+      const client = new Etcd3({ hosts: [...endpoints] });
+      try {
+        const { header } = await client.kv.range({ key: Buffer.from('x') }, { deadline: Date.now() + 2_000 });
+        await client.kv.compact({ revision: header.revision, physical: true }, { deadline: Date.now() + 2_000 });
+      } finally {
+        client.close();
+      }
+    },
+    stop: async () => {
+      await Promise.all(
+        members.map(async (each) => {
+          const child = each.child();
+          if (child === null || child.exitCode !== null || child.signalCode !== null) return;
+          const gone = new Promise((resolve) => child.once('exit', resolve));
+          child.kill('SIGKILL');
+          await gone;
+        }),
+      );
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from(
+      { length: count },
+      () =>
+        new Promise<ReturnType<typeof createServer>>((resolve) => {
+          const server = createServer();
+          server.listen(0, '127.0.0.1', () => resolve(server));
+        }),
+    ),
+  );
+  const ports = servers.map((each) => (each.address() as { port: number }).port);
+  await Promise.all(servers.map((each) => new Promise((resolve) => each.close(resolve))));
+  return ports;
+}
+
+/** Waits for a condition with a bound, and says how long it took, in milliseconds. */
+export async function eventually(what: string, limitMs: number, condition: () => boolean | Promise<boolean>): Promise<number> {
+  const startedAt = performance.now();
+  while (!(await condition())) {
+    if (performance.now() - startedAt > limitMs) throw new Error(`not within ${limitMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  return performance.now() - startedAt;
+}
