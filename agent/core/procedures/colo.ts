@@ -114,7 +114,12 @@ export function waitColoExit(): WaitEventStep {
 }
 
 export function lostHeartbeat(): CommandStep {
-  return command('x-colo-lost-heartbeat', {}, { alreadyDone: ALREADY.coloOver });
+  const asked: Condition = { kind: 'not', of: { kind: 'equals', path: ['reason'], value: 'none' } };
+  return command(
+    'x-colo-lost-heartbeat',
+    {},
+    { alreadyDone: ALREADY.coloOver, observe: { command: 'query-colo-status', args: {}, done: asked } },
+  );
 }
 
 /** The command's own answer proves nothing; this does. */

@@ -137,12 +137,12 @@ function unixChardev(context: ProcedureContext, id: string, server: string, list
   ]);
 }
 
-/** An id that is there already is an error: it may listen on the ports of an older epoch. */
+/** An id that is there already was added by this very order: before, those of older epochs were removed, or there were none. */
 function chardevAdd(id: string, addr: JsonObject, listens: boolean, deviations: readonly DeviationId[]): CommandStep {
   const data: JsonObject = listens ? { addr, server: true, wait: false } : { addr, server: false };
   return command(
     'chardev-add',
     { id, backend: { type: 'socket', data } },
-    { name: `chardev-add ${id}`, deviations, observe: chardevPresent(id) },
+    { name: `chardev-add ${id}`, deviations, alreadyDone: ALREADY.chardevThere, observe: chardevPresent(id) },
   );
 }

@@ -20,6 +20,7 @@ import type {
 export const ALREADY = {
   objectGone: [{ contains: 'not found' }],
   objectThere: [{ contains: 'attempt to add duplicate property' }],
+  chardevThere: [{ contains: 'already exists' }],
   chardevGone: [{ contains: 'not found' }],
   childGone: [{ contains: 'does not have child' }],
   nodeGone: [{ contains: 'Failed to find node with node-name' }],
@@ -28,7 +29,7 @@ export const ALREADY = {
   exportThere: [{ contains: 'is already in use' }],
   nbdServerThere: [{ contains: 'NBD server already running' }],
   nbdServerGone: [{ contains: 'NBD server not running' }],
-  coloOver: [{ contains: "The feature 'colo' is not enabled" }],
+  coloOver: [{ contains: 'VM is not in COLO mode' }, { contains: "The feature 'colo' is not enabled" }],
 } as const satisfies Record<string, readonly Recognition[]>;
 
 interface CommandExtras {
