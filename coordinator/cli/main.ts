@@ -1,0 +1,41 @@
+#!/usr/bin/env node
+// coloctl: gives the command line the real terminal, files, clock and network.
+
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { systemClock } from '../../shared/io/clock.js';
+import { systemRandom } from '../../shared/io/random.js';
+import { dial } from '../../shared/io/rpc/client.js';
+import { run } from './program.js';
+
+const clock = systemClock();
+const random = systemRandom();
+const isTerminal = process.stdout.isTTY;
+
+// A reader that has seen enough, for example `coloctl history | head`, is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+
+const exit = await run(
+  {
+    clock,
+    environment: process.env,
+    isTerminal,
+    colour: isTerminal && (process.env['NO_COLOR'] ?? '') === '' && process.env['TERM'] !== 'dumb',
+    version: versionOf(dirname(fileURLToPath(import.meta.url))),
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    readFile: (path) => readFileSync(path === '-' ? 0 : path, 'utf8'),
+    dial: (address) => dial({ clock, random }, address),
+    id: () => random.id(),
+  },
+  process.argv.slice(2),
+);
+process.exitCode = exit;
+
+/** From the package.json above this file, which is at another depth in a build. */
+function versionOf(folder: string): string {
+  const file = join(folder, 'package.json');
+  if (existsSync(file)) return String((JSON.parse(readFileSync(file, 'utf8')) as { version?: unknown }).version);
+  return dirname(folder) === folder ? 'unknown' : versionOf(dirname(folder));
+}

@@ -1,0 +1,176 @@
+// The command line of coloctl: which commands and options there are, and which code each ends with. It does nothing by itself; the other
+// files of this folder do the work.
+
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import type { Result } from '../../shared/core/result.js';
+import { completionFor, SHELLS, type Shell } from './completion.js';
+import { EXIT, EXIT_CODES_HELP } from './exit-codes.js';
+import { HISTORY_OUTPUTS, showHistory, type HistoryOutput } from './history.js';
+import { DEFAULT_ENDPOINTS, openSession, parseEndpoints, type Session } from './session.js';
+import { showStatus, STATUS_OUTPUTS, watchStatus, type StatusOutput } from './status.js';
+import { parseDuration } from './text.js';
+import { changeVm, defineVm, LIST_OUTPUTS, SHOW_OUTPUTS, showVm, listVms, type ChangeOptions, type Wish } from './vm.js';
+import { failure, type CliWorld, type Failure } from './world.js';
+
+type Work = (session: Session) => Promise<number | Failure>;
+
+interface ChangeFlags {
+  readonly wait?: boolean;
+  readonly timeout: number;
+  readonly dryRun?: boolean;
+}
+
+/** Runs one command line (without node and script) and answers the exit code. Never throws for what a user typed. */
+export async function run(world: CliWorld, argv: readonly string[]): Promise<number> {
+  let exit: number = EXIT.ok;
+  const program = build(world, async (work) => {
+    const endpoints = parseEndpoints(endpointsOf(program, world));
+    if (!endpoints.ok) return void (exit = report(world, failure(EXIT.usage, endpoints.error)));
+    const session = openSession(world, endpoints.value);
+    try {
+      const done = await work(session);
+      exit = typeof done === 'number' ? done : report(world, done);
+    } finally {
+      session.close();
+    }
+  });
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+    return exit;
+  } catch (error) {
+    // Commander has already said what is wrong with the command line.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    return report(world, failure(EXIT.error, error instanceof Error ? (error.stack ?? error.message) : String(error)));
+  }
+}
+
+function report(world: CliWorld, failure: Failure): number {
+  world.err(`coloctl: ${failure.message}\n`);
+  return failure.exit;
+}
+
+function endpointsOf(program: Command, world: CliWorld): string {
+  const given: unknown = program.opts()['endpoints'];
+  return typeof given === 'string' ? given : (world.environment['COLO_ENDPOINTS'] ?? DEFAULT_ENDPOINTS);
+}
+
+function build(world: CliWorld, perform: (work: Work) => Promise<void>): Command {
+  const program = new Command('coloctl')
+    .description('Keeps an eye, and a hand, on virtual machines that survive the death of their host.')
+    .option('--endpoints <list>', `coordinators as ADDRESS:PORT,... (or COLO_ENDPOINTS; default ${DEFAULT_ENDPOINTS})`)
+    .version(world.version, '-V, --version')
+    .addHelpText('after', `\n${EXIT_CODES_HELP}`)
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => world.out(text), writeErr: (text) => world.err(text) })
+    .showHelpAfterError('(coloctl --help shows what there is)');
+
+  program
+    .command('status')
+    .description('VMs, hosts and coordinators; the exit code says how bad it is')
+    .option('-w, --watch', 'follow until interrupted')
+    .addOption(output(STATUS_OUTPUTS))
+    .action((flags: { readonly watch?: boolean; readonly output: StatusOutput }) =>
+      perform((session) => (flags.watch === true ? watchStatus(world, session, flags.output) : showStatus(world, session, flags.output))),
+    );
+
+  program
+    .command('history')
+    .description('what happened, why, and how long it took; oldest first')
+    .argument('[vm]', 'only this VM')
+    .option('--since <duration>', 'only the last 30m, 1h, 7d, ...', duration)
+    .option('-n, --limit <number>', 'only the newest so many', count)
+    .addOption(output(HISTORY_OUTPUTS))
+    .action((vm: string | undefined, flags: { readonly since?: number; readonly limit?: number; readonly output: HistoryOutput }) =>
+      perform((session) =>
+        showHistory(world, session, { vm: vm ?? null, sinceMs: flags.since ?? null, limit: flags.limit ?? null, output: flags.output }),
+      ),
+    );
+
+  addVmCommands(program.command('vm').description('define, look at and change VMs'), world, perform);
+
+  program
+    .command('version')
+    .description('the version of coloctl')
+    .action(() => world.out(`coloctl ${world.version}\n`));
+
+  program
+    .command('completion')
+    .description('completion for a shell')
+    .argument('<shell>', SHELLS.join(', '), shell)
+    .action((chosen: Shell) => world.out(completionFor(chosen, program)));
+  return program;
+}
+
+function addVmCommands(group: Command, world: CliWorld, perform: (work: Work) => Promise<void>): void {
+  changing(group.command('define'))
+    .description('define a VM from a file (see deploy/examples/vm.yaml)')
+    .requiredOption('-f, --file <file>', 'the VM file; - reads standard input')
+    .option('--start', 'start it at once')
+    .action((flags: ChangeFlags & { readonly file: string; readonly start?: boolean }) =>
+      perform((session) => defineVm(world, session, flags.file, { ...changeOptions(flags), start: flags.start === true })),
+    );
+
+  group
+    .command('list')
+    .description('all VMs')
+    .addOption(output(LIST_OUTPUTS))
+    .action((flags: { readonly output: (typeof LIST_OUTPUTS)[number] }) => perform((session) => listVms(world, session, flags.output)));
+
+  group
+    .command('show')
+    .description('one VM; -o yaml writes its definition as a VM file')
+    .argument('<vm>')
+    .addOption(output(SHOW_OUTPUTS))
+    .action((name: string, flags: { readonly output: (typeof SHOW_OUTPUTS)[number] }) =>
+      perform((session) => showVm(world, session, name, flags.output)),
+    );
+
+  const wishes: readonly (readonly [Wish, string])[] = [
+    ['start', 'let it run, protected if that is wanted'],
+    ['stop', 'shut the guest down; its disks stay'],
+    ['protect', 'keep a secondary beside it whenever it runs'],
+    ['unprotect', 'let it run alone'],
+    ['delete', 'forget a stopped VM'],
+  ];
+  for (const [wish, description] of wishes) {
+    changing(group.command(wish))
+      .description(description)
+      .argument('<vm>')
+      .action((name: string, flags: ChangeFlags) => perform((session) => changeVm(world, session, name, wish, changeOptions(flags))));
+  }
+}
+
+function changing(command: Command): Command {
+  return command
+    .option('--wait', 'wait until it is done')
+    .option('--timeout <duration>', 'the longest wait', duration, 120_000)
+    .option('--dry-run', 'say what would be refused, and change nothing');
+}
+
+function changeOptions(flags: ChangeFlags): ChangeOptions {
+  return { dryRun: flags.dryRun === true, waitMs: flags.wait === true ? flags.timeout : null };
+}
+
+function output(choices: readonly [string, ...string[]]): Option {
+  return new Option('-o, --output <form>').choices(choices).default(choices[0]);
+}
+
+function duration(text: string): number {
+  return valid(parseDuration(text));
+}
+
+function count(text: string): number {
+  if (!/^[1-9]\d{0,5}$/.test(text)) throw new InvalidArgumentError('It must be a number from 1 on.');
+  return Number(text);
+}
+
+function shell(text: string): Shell {
+  const known = SHELLS.find((each) => each === text);
+  if (known === undefined) throw new InvalidArgumentError(`It must be one of ${SHELLS.join(', ')}.`);
+  return known;
+}
+
+function valid<T>(parsed: Result<T, string>): T {
+  if (!parsed.ok) throw new InvalidArgumentError(parsed.error);
+  return parsed.value;
+}

@@ -1,0 +1,36 @@
+// What coloctl needs from the world around it, so that a test can run any command line without a terminal or a network.
+
+import type { Line } from '../../shared/io/rpc/client.js';
+import type { RefusalCode } from '../../shared/io/rpc/errors.js';
+import type { Clock } from '../../shared/ports.js';
+import type { ExitCode } from './exit-codes.js';
+
+export interface CliWorld {
+  readonly clock: Clock;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Standard output is a terminal. */
+  readonly isTerminal: boolean;
+  readonly colour: boolean;
+  readonly version: string;
+  out(text: string): void;
+  err(text: string): void;
+  /** The text of a file, `-` = standard input; throws as node:fs does. */
+  readFile(path: string): string;
+  /** A line to one coordinator. Opens nothing before the first call. */
+  dial(address: string): Line;
+  /** A fresh identifier of 32 hex digits. */
+  id(): string;
+}
+
+/** Why a command could not do what was asked. */
+export interface Failure {
+  readonly exit: ExitCode;
+  /** What is wrong, where, and what to do. */
+  readonly message: string;
+  /** The coordinator's own code, where one refused; null elsewhere. */
+  readonly code: RefusalCode | null;
+}
+
+export function failure(exit: ExitCode, message: string, code: RefusalCode | null = null): Failure {
+  return { exit, message, code };
+}
