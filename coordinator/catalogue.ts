@@ -2,15 +2,22 @@
 // outcome of our own transactions at once, so that the next decision is made from them. It is a copy: every save is guarded by revisions.
 
 import { clusterCodec, hostKeyCodec, vmRecordCodec, vmWantedCodec, type Codec, type CodecError } from '../shared/core/codec.js';
+import type { Instant } from '../shared/core/ids.js';
 import type { Keys } from '../shared/core/keys.js';
 import type { Cluster, HostKey, VmRecord, VmWanted } from '../shared/core/model.js';
 import type { Result } from '../shared/core/result.js';
-import type { KeyValue, Log, Snapshot, Store } from '../shared/ports.js';
+import type { Clock, KeyValue, Log, Snapshot, Store } from '../shared/ports.js';
 
 /** A decoded value with the revision that guards its next change; 0 = the key is absent. */
 export interface Stored<T> {
   readonly value: T;
   readonly modRevision: number;
+}
+
+/** Since when the store is not followed, and what the last attempt said. */
+export interface Lost {
+  readonly detail: string;
+  readonly at: Instant;
 }
 
 export interface Catalogue {
@@ -24,7 +31,7 @@ export interface Catalogue {
   /** Keys whose values this version cannot read: key -> what is wrong. Decisions about them are not made. */
   unreadable(): ReadonlyMap<string, string>;
   /** Null = the store is followed; else why not. */
-  lost(): string | null;
+  lost(): Lost | null;
   /** Takes in a record that a transaction of ours has just saved, or that was just read. */
   accept(vm: string, kv: { readonly value: VmRecord; readonly modRevision: number } | null, revision: number): void;
   close(): void;
@@ -35,8 +42,8 @@ export interface CatalogueHandlers {
   changed(vm: string | null): void;
 }
 
-export function followStore(ports: { readonly store: Store; readonly log: Log }, keys: Keys, handlers: CatalogueHandlers): Catalogue {
-  const { store, log } = ports;
+export function followStore(ports: { readonly clock: Clock; readonly store: Store; readonly log: Log }, keys: Keys, handlers: CatalogueHandlers): Catalogue {
+  const { clock, store, log } = ports;
   let wanted: ReadonlyMap<string, Stored<VmWanted>> = new Map();
   let records: ReadonlyMap<string, Stored<VmRecord>> = new Map();
   let leased: ReadonlyMap<string, HostKey> = new Map();
@@ -44,7 +51,7 @@ export function followStore(ports: { readonly store: Store; readonly log: Log },
   let cluster: Cluster | null = null;
   let unreadable: ReadonlyMap<string, string> = new Map();
   let latest: Snapshot | null = null;
-  let lost: string | null = 'not followed yet';
+  let lost: Lost | null = { detail: 'it has not answered yet', at: clock.now() };
   /** Per VM: the revision as of which its record is known, so that an older snapshot never undoes a newer transaction. */
   const recordAsOf = new Map<string, number>();
   /** A value is decoded once, however many snapshots it is in. */
@@ -95,7 +102,7 @@ export function followStore(ports: { readonly store: Store; readonly log: Log },
   const mirror = store.mirror(keys.all, {
     changed: take,
     health: (state) => {
-      lost = state.kind === 'following' ? null : state.detail;
+      lost = state.kind === 'following' ? null : { detail: state.detail, at: lost?.at ?? clock.now() };
       handlers.changed(null);
     },
   });

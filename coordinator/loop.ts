@@ -28,6 +28,8 @@ export interface LoopOptions {
 export interface CoordinatorLoop {
   /** Something changed; null = anywhere. */
   wake(vm: string | null): void;
+  /** What the last look at this VM said; null = this coordinator does not lead, or has not looked. */
+  decisionOf(vm: string): { readonly reason: string; readonly hold: boolean } | null;
   /** When the last full round ended, for the watchdog. */
   lastRoundAt(): Instant;
   close(): void;
@@ -39,7 +41,7 @@ interface VmState {
   /** Per host: the order last given, and whether its answer is still awaited. */
   readonly given: Map<string, { readonly text: string; readonly at: Instant; awaited: boolean }>;
   reasonAt: Instant | null;
-  shownReason: string;
+  shown: { readonly reason: string; readonly hold: boolean };
   running: boolean;
   again: boolean;
 }
@@ -71,7 +73,6 @@ export function runCoordinator(
 
   function wake(vm: string | null): void {
     if (closed || leadership.state().kind !== 'leader' || catalogue.snapshot() === null || catalogue.cluster() === null) return;
-    agents.follow([...catalogue.hosts().values()].map((each) => each.key));
     const names = vm === null ? [...catalogue.wanted().keys()] : [vm];
     for (const name of names) void reconcile(name);
     for (const name of states.keys()) if (!catalogue.wanted().has(name)) states.delete(name);
@@ -97,7 +98,7 @@ export function runCoordinator(
   function stateOf(vm: string): VmState {
     const found = states.get(vm);
     if (found !== undefined) return found;
-    const made: VmState = { memory: null, term: null, given: new Map(), reasonAt: null, shownReason: '', running: false, again: false };
+    const made: VmState = { memory: null, term: null, given: new Map(), reasonAt: null, shown: { reason: '', hold: false }, running: false, again: false };
     states.set(vm, made);
     return made;
   }
@@ -192,8 +193,8 @@ export function runCoordinator(
 
   async function act(vm: string, state: VmState, view: VmView, decision: Extract<Decision, { kind: 'act' }>, recordRevision: number): Promise<boolean> {
     give(vm, state, view, view.wanted, decision.orders);
-    if (decision.reason !== state.shownReason) {
-      state.shownReason = decision.reason;
+    if (decision.reason !== state.shown.reason || decision.hold !== state.shown.hold) {
+      state.shown = { reason: decision.reason, hold: decision.hold };
       log[decision.hold ? 'warn' : 'info']({ vm, row: decision.row, phase: view.record.phase, reason: decision.reason }, decision.hold ? 'hold' : 'state');
     }
     const now = clock.now();
@@ -233,6 +234,7 @@ export function runCoordinator(
 
   return {
     wake,
+    decisionOf: (vm) => (leadership.state().kind === 'leader' ? (states.get(vm)?.shown ?? null) : null),
     lastRoundAt: () => lastRound,
     close: () => {
       closed = true;

@@ -142,3 +142,9 @@ export function loadAgentConfig(file: string): Result<AgentConfig, readonly Conf
 export function loadCoordinatorConfig(file: string): Result<CoordinatorConfig, readonly ConfigProblem[]> {
   return load(file, coordinatorSchema);
 }
+
+/** What `colo-coordinator --dev` runs with. */
+export function devCoordinatorConfig(listen: string, endpoint: string): CoordinatorConfig {
+  const config = coordinatorSchema.parse({ cluster: 'dev', name: 'dev', listen, etcd: { endpoints: [endpoint] }, insecureLab: true });
+  return { ...config, prefix: '/colo/dev', advertise: listen };
+}
