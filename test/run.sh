@@ -1,0 +1,60 @@
+#!/bin/sh
+# `npm test`: puts in place what is needed, builds, checks types and lint, and runs the unit tests and, as root, the end-to-end tests on real
+# QEMU and etcd. The last line is `N passed, N failed`, and the exit code says whether anything failed.
+#
+#   COLO_TESTS=unit     leave the end-to-end tests out
+set -u
+cd "$(dirname "$0")/.." || exit 1
+reports=$(mktemp -d)
+trap 'rm -rf "$reports"' EXIT
+set --
+
+say() {
+  printf '\n=== %s\n' "$*"
+}
+
+fail() {
+  echo "FAILED: $*"
+  echo '0 passed, 1 failed'
+  exit 1
+}
+
+skip() {
+  printf '\n!!! SKIPPED: %s\n' "$@"
+}
+
+vitest() {
+  # A report for the sum besides the output for people.
+  node node_modules/vitest/vitest.mjs run --config "test/vitest.$1.config.ts" --reporter=default --reporter=json --outputFile.json="$reports/$1.json"
+}
+
+say 'setup and build'
+command -v node >/dev/null || fail 'there is no node: install Node.js 20 or newer'
+sh deploy/setup.sh node || fail 'setup or build, see above'
+
+say 'types'
+npm run --silent types || set -- "$@" --failed 'types (npm run types)'
+say 'lint and format'
+npm run --silent lint || set -- "$@" --failed 'lint (npm run lint)'
+
+say 'unit tests and tidiness'
+vitest unit
+set -- "$@" "$reports/unit.json"
+
+if [ "${COLO_TESTS:-all}" = unit ]; then
+  skip 'end-to-end tests, because COLO_TESTS=unit'
+elif [ "$(id -u)" != 0 ]; then
+  skip 'ALL end-to-end tests on real QEMU and etcd: they need root for network namespaces. Run: sudo npm test'
+else
+  say 'what the end-to-end tests need (QEMU, etcd, a tiny guest)'
+  if sh deploy/setup.sh lab; then
+    say 'end-to-end tests'
+    vitest e2e
+    set -- "$@" "$reports/e2e.json"
+  else
+    set -- "$@" --failed 'setup of the end-to-end tests (deploy/setup.sh lab)'
+  fi
+fi
+
+say 'sum'
+node test/summarise.mjs "$@"
