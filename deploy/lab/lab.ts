@@ -1,0 +1,191 @@
+// Brings a whole cluster up in namespaces of this machine, and takes it away again without a trace. Each part is waited for by a condition
+// with a bound; whatever goes wrong on the way up, or an interruption, ends in the same `takeDown`.
+
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { coloctl, waitForCluster } from './coloctl.js';
+import { LabError, tryRun, waitFor } from './command.js';
+import { logFile, writeConfigs } from './daemons.js';
+import { guestVmFile } from './guest-vm.js';
+import { existingNamespaces, lowerNetwork, processesIn, raiseNetwork } from './network.js';
+import {
+  DATA_BASE,
+  RUN_BASE,
+  coordinatorEndpoints,
+  members,
+  nameProblem,
+  namespaces,
+  planLab,
+  type HostPlan,
+  type LabPlan,
+} from './plan.js';
+import { identify, isAlive, sendSignal, waitForEnd, type ProcessIdentity } from './process-identity.js';
+import { daemonOf, lastLines, startDaemon } from './processes.js';
+import { livingQemus } from './qemus.js';
+import { claimIndex, planOf, readRecord, releaseIndex, removeEmptyBase, writeRecord, type Daemon, type LabRecord } from './record.js';
+import { guestImage, prepareQemu, programs, type QemuVersion } from './tree.js';
+
+export interface UpOptions {
+  readonly name: string;
+  readonly hostCount: number;
+  readonly qemu: QemuVersion;
+  /** Name of the VM to define, start and protect; null = none. */
+  readonly vm: string | null;
+  /** One line a finished phase. */
+  readonly report: (line: string) => void;
+  readonly signal?: AbortSignal;
+}
+
+const ETCD_READY_MS = 20_000;
+const CLUSTER_READY_MS = 60_000;
+const START_MS = 60_000;
+const PROTECT_MS = 180_000;
+const END_MS = 5_000;
+
+export async function bringUp(options: UpOptions): Promise<LabPlan> {
+  const { name, report } = options;
+  const call = options.signal === undefined ? {} : { signal: options.signal };
+  const problem = nameProblem(name);
+  if (problem !== null) throw new LabError(problem);
+  await clearAbandoned(name);
+  const plan = claim(options);
+  try {
+    await prepareQemu(options.qemu, options.signal);
+    await raiseNetwork(plan);
+    report(`network: ${plan.hosts.length} hosts with three links each, a switch, a client`);
+    for (const host of plan.hosts) writeConfigs(plan, host, options.qemu);
+    writeColoctl(plan);
+    // All at once: each needs the others to become ready, and Node's own start is the slowest part of it.
+    await Promise.all(plan.hosts.flatMap((host) => daemonsOf(host).map((daemon) => startDaemon(plan, host, daemon))));
+    await Promise.all(members(plan).map((host) => waitForEtcd(plan, host, options.signal)));
+    report('etcd: every member is healthy');
+    const status = await waitForCluster(plan, CLUSTER_READY_MS, call).catch((error: unknown) => explain(plan, error));
+    report(`cluster: coordinator ${status.leader ?? '?'} leads, ${status.hosts.length} agents are ready`);
+    if (options.vm !== null) await bringUpVm(plan, options.vm, options);
+    writeRecord({ ...recordOf(name), state: 'up', builder: null });
+    return plan;
+  } catch (error) {
+    report('something went wrong: taking the lab away again');
+    await takeDown(name);
+    throw error;
+  }
+}
+
+function daemonsOf(host: HostPlan): readonly Daemon[] {
+  return host.member ? ['etcd', 'coordinator', 'agent'] : ['agent'];
+}
+
+/** Defines, starts and protects the tiny guest number 0. */
+export async function bringUpVm(plan: LabPlan, vm: string, options: Pick<UpOptions, 'qemu' | 'report' | 'signal'>): Promise<void> {
+  const call = options.signal === undefined ? {} : { signal: options.signal };
+  const file = join(plan.runFolder, `${vm}.yaml`);
+  writeFileSync(file, guestVmFile(plan, { name: vm, number: 0, image: await guestImage(), qemu: options.qemu }));
+  await coloctl(plan, ['vm', 'define', '-f', file], call);
+  await coloctl(plan, ['vm', 'start', vm, '--wait', '--timeout', `${START_MS / 1000}s`], { ...call, deadlineMs: START_MS + 5_000 });
+  options.report(`VM ${vm}: runs, guest at ${plan.guest.address}:${plan.guest.port}`);
+  await coloctl(plan, ['vm', 'protect', vm, '--wait', '--timeout', `${PROTECT_MS / 1000}s`], { ...call, deadlineMs: PROTECT_MS + 5_000 });
+  options.report(`VM ${vm}: protected`);
+}
+
+/** The folder of the record is the claim on the name; of two at once only one can make it. */
+function claim(options: UpOptions): LabPlan {
+  mkdirSync(RUN_BASE, { recursive: true });
+  try {
+    mkdirSync(`${RUN_BASE}/${options.name}`);
+  } catch {
+    throw new LabError(`a lab "${options.name}" is there already: \`npm run lab -- down --name ${options.name}\` takes it away`);
+  }
+  const index = claimIndex(options.name);
+  const plan = planLab(options.name, index, options.hostCount);
+  const builder = identify(process.pid);
+  const { name, hostCount, qemu } = options;
+  writeRecord({ version: 1, name, index, hostCount, qemu, state: 'starting', builder, processes: [] });
+  return plan;
+}
+
+/** A lab whose builder was killed half-way is nobody's: clear it, so that the next `up` simply works. */
+async function clearAbandoned(name: string): Promise<void> {
+  const record = readRecord(name);
+  if (record === null || record.state === 'up') return;
+  if (record.builder !== null && isAlive(record.builder))
+    throw new LabError(`lab "${name}" is just being brought up by process ${record.builder.pid}`);
+  await takeDown(name);
+}
+
+async function waitForEtcd(plan: LabPlan, host: HostPlan, signal: AbortSignal | undefined): Promise<void> {
+  const wait = { what: `healthy etcd on ${host.name}`, boundMs: ETCD_READY_MS, everyMs: 50, ...(signal === undefined ? {} : { signal }) };
+  await waitFor(wait, async () => {
+    const record = daemonOf(recordOf(plan.name), host.name, 'etcd');
+    if (record !== null && !isAlive(record)) throw new LabError(`etcd on ${host.name} ended: ${lastLines(logFile(host, 'etcd'))}`);
+    const answer = await fetch(`${host.etcdClientUrl}/health`, { signal: AbortSignal.timeout(1_000) }).catch(() => null);
+    return answer?.ok === true ? true : null;
+  });
+}
+
+/** Adds to a failed wait which daemons have ended, and their last words. */
+function explain(plan: LabPlan, error: unknown): never {
+  const dead = recordOf(plan.name).processes.filter((each) => !isAlive(each));
+  const words = dead.map((each) => {
+    const host = plan.hosts.find((one) => one.name === each.host);
+    return host === undefined ? '' : `\n${each.daemon} on ${each.host} has ended: ${lastLines(logFile(host, each.daemon))}`;
+  });
+  throw new LabError(`${error instanceof Error ? error.message : String(error)}${words.join('')}`);
+}
+
+/** `coloctl` for this lab, so that `lab env` can put it into PATH. */
+function writeColoctl(plan: LabPlan): void {
+  const folder = join(plan.runFolder, 'bin');
+  mkdirSync(folder, { recursive: true });
+  const script = `#!/bin/sh\nexport COLO_ENDPOINTS="\${COLO_ENDPOINTS:-${coordinatorEndpoints(plan)}}"\nexec '${process.execPath}' '${programs.coloctl}' "$@"\n`;
+  writeFileSync(join(folder, 'coloctl'), script);
+  chmodSync(join(folder, 'coloctl'), 0o755);
+}
+
+// ---------------------------------------------------------------- down
+
+/** Leaves nothing: processes (also the QEMUs, which outlive their agents), namespaces, folders, the number. Safe to repeat. */
+export async function takeDown(name: string): Promise<boolean> {
+  const record = readRecord(name);
+  if (record !== null) await takeAway(planOf(record), record);
+  rmSync(`${RUN_BASE}/${name}`, { recursive: true, force: true });
+  rmSync(`${DATA_BASE}/${name}`, { recursive: true, force: true });
+  releaseIndex(name);
+  removeEmptyBase();
+  return record !== null;
+}
+
+async function takeAway(plan: LabPlan, record: LabRecord): Promise<void> {
+  // Who could start something new goes first.
+  for (const daemon of ['coordinator', 'agent'] as const) await endAll(record.processes.filter((each) => each.daemon === daemon));
+  await endAll(livingQemus(plan));
+  await endAll(record.processes.filter((each) => each.daemon === 'etcd'));
+  // A namespace of the lab holds only what was started for the lab: probers, a capture, a QEMU whose note was never written.
+  const present = await existingNamespaces();
+  for (const namespace of namespaces(plan).filter((each) => present.has(each))) {
+    const pids = await processesIn(namespace);
+    await endAll(pids.map(identify).filter((each) => each !== null));
+  }
+  await lowerNetwork(plan);
+}
+
+async function endAll(targets: readonly ProcessIdentity[]): Promise<void> {
+  for (const target of targets) sendSignal(target, 'SIGKILL');
+  await Promise.all(targets.map((target) => waitForEnd(target, END_MS)));
+}
+
+// ---------------------------------------------------------------- an existing lab
+
+export function openLab(name: string): LabPlan {
+  return planOf(recordOf(name));
+}
+
+export function recordOf(name: string): LabRecord {
+  const record = readRecord(name);
+  if (record === null) throw new LabError(`there is no lab "${name}"`);
+  return record;
+}
+
+/** Runs a program in a namespace of the lab, for example a ping from the client. */
+export async function runIn(namespace: string, command: readonly string[], deadlineMs = 20_000) {
+  return tryRun('ip', ['netns', 'exec', namespace, ...command], { deadlineMs });
+}
