@@ -1,4 +1,4 @@
-// Follows a prefix: a linearizable list, then a watch from the next revision on, over a connection of its own. A member that falls silent,
+// Follows a prefix: a linearizable list, then a watch from its revision on, over a connection of its own. A member that falls silent,
 // knows no leader, lags behind or has compacted what was asked is left, and the next one begins with a list again, so that no event can be
 // missed. What is handed on never goes back in revision.
 
@@ -136,7 +136,8 @@ function follow(ports: { readonly clock: Clock }, members: Members, member: Memb
     opened.on('error', (error) => end(storeErrorOf(error, 'read').detail));
     opened.on('end', () => end('the member ended the watch'));
     const range = { key: Buffer.from(prefix === '' ? '\0' : prefix, 'utf8'), range_end: endOfPrefix(prefix) };
-    opened.write({ create_request: { ...range, start_revision: snapshot.revision + 1 } });
+    // From the listed revision itself, though its events are known: etcd answers no progress request for a watch that begins in the future.
+    opened.write({ create_request: { ...range, start_revision: snapshot.revision } });
   }
 
   function read(from: IDuplexStream<IWatchRequest, IWatchResponse>, response: IWatchResponse): void {

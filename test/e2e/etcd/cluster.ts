@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Etcd3 } from 'etcd3';
+import { waitFor } from '../../support/wait.js';
 
 const CANDIDATES = [process.env['COLO_ETCD'] ?? '', '/var/cache/colo-ha/qemu-11.1/bin/etcd', '/usr/bin/etcd'];
 
@@ -70,16 +71,16 @@ export async function startEtcd(size: number): Promise<EtcdCluster> {
     }
   }
 
-  async function leader(): Promise<number> {
-    for (let tries = 0; tries < 200; tries += 1) {
-      const all = await Promise.all(endpoints.map((_, index) => statusOf(index)));
-      const known = all.find((each) => each !== null && each.leader !== '0');
-      const index = all.findIndex((each) => each !== null && each.id === known?.leader);
-      if (index >= 0) return index;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-    throw new Error('the cluster has no leader within 10 s');
-  }
+  const leader = (): Promise<number> =>
+    waitFor(
+      async () => {
+        const all = await Promise.all(endpoints.map((_, index) => statusOf(index)));
+        const known = all.find((each) => each !== null && each.leader !== '0');
+        const index = all.findIndex((each) => each !== null && each.id === known?.leader);
+        return index >= 0 ? { index } : null;
+      },
+      { what: 'a leading etcd member', boundMs: 10_000 },
+    ).then((found) => found.index);
 
   await leader();
   return {
@@ -87,7 +88,8 @@ export async function startEtcd(size: number): Promise<EtcdCluster> {
     endpoints,
     leader,
     compact: async () => {
-      const client = new Etcd3({ hosts: [...endpoints] });
+      // A stopped member would take the whole deadline.
+      const client = new Etcd3({ hosts: endpoints[await leader()] ?? '' });
       try {
         const { header } = await client.kv.range({ key: Buffer.from('x') }, { deadline: Date.now() + 2_000 });
         await client.kv.compact({ revision: header.revision, physical: true }, { deadline: Date.now() + 2_000 });
@@ -124,14 +126,4 @@ async function freePorts(count: number): Promise<number[]> {
   const ports = servers.map((each) => (each.address() as { port: number }).port);
   await Promise.all(servers.map((each) => new Promise((resolve) => each.close(resolve))));
   return ports;
-}
-
-/** Waits for a condition with a bound, and says how long it took, in milliseconds. */
-export async function eventually(what: string, limitMs: number, condition: () => boolean | Promise<boolean>): Promise<number> {
-  const startedAt = performance.now();
-  while (!(await condition())) {
-    if (performance.now() - startedAt > limitMs) throw new Error(`not within ${limitMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  return performance.now() - startedAt;
 }

@@ -1,3 +1,5 @@
+// Leadership on virtual time: who leads, who believes to lead, and what a wrong belief can do (nothing).
+
 import { describe, expect, it } from 'vitest';
 import { createLeadership, guardOf, type Leadership, type LeadershipState } from '../../../coordinator/leadership.js';
 import { coordinatorKeyCodec } from '../../../shared/core/codec.js';
@@ -90,7 +92,7 @@ describe('leadership', () => {
     expect(leaders()[0]).not.toBe(leader);
   });
 
-  it('two leaders never believe at the same instant while the key is seen, whatever is cut', async () => {
+  it('stores cut and mended at random, nobody suspected -> never two leaders at one instant', async () => {
     const { clock, all, settled, leaders } = stage();
     await settled();
     const random = fakeRandom(99);

@@ -1,3 +1,5 @@
+// The lease keeper on virtual time: when it believes in its lease, and how it gets a lost one back.
+
 import { describe, expect, it } from 'vitest';
 import { keepLease, type LeaseKeeper } from '../../../shared/lease.js';
 import { fakeClock, fakeLog, fakeRandom } from '../../fakes/clock.js';
