@@ -32,7 +32,7 @@ export type DeviationEffect =
   | { readonly kind: 'adds-steps' }
   | { readonly kind: 'omits-command'; readonly command: string }
   | { readonly kind: 'adds-arguments'; readonly command: string; readonly paths: readonly (readonly string[])[] }
-  | { readonly kind: 'changes-argument'; readonly command: string; readonly path: readonly string[] }
+  | { readonly kind: 'changes-arguments'; readonly places: readonly { readonly command: string; readonly path: readonly string[] }[] }
   | { readonly kind: 'adds-hmp-option'; readonly option: string };
 
 export interface Deviation {
@@ -127,7 +127,7 @@ export const DEVIATIONS: readonly Deviation[] = [
   },
   {
     id: 'unix-compare',
-    effect: { kind: 'changes-argument', command: 'chardev-add', path: ['backend', 'data', 'addr'] },
+    effect: { kind: 'changes-arguments', places: [{ command: 'chardev-add', path: ['backend', 'data', 'addr'] }] },
     where: 'compare0, compare0-0, compare_out, compare_out0',
     reason:
       'On loopback TCP any local user could feed frames to the guest’s network. Unix sockets in the VM’s runtime folder carry permissions, and need no ports.',
@@ -140,13 +140,19 @@ export const DEVIATIONS: readonly Deviation[] = [
   },
   {
     id: 'bind-replication-address',
-    effect: { kind: 'changes-argument', command: '*', path: ['host'] },
+    effect: {
+      kind: 'changes-arguments',
+      places: [
+        { command: 'nbd-server-start', path: ['addr', 'data', 'host'] },
+        { command: 'chardev-add', path: ['backend', 'data', 'addr', 'data', 'host'] },
+      ],
+    },
     where: 'nbd-server-start, mirror0, compare1',
     reason: 'The guest’s disk and frames are offered on the replication network only, not to everybody who reaches the host.',
   },
   {
     id: 'capabilities',
-    effect: { kind: 'changes-argument', command: 'migrate-set-capabilities', path: ['capabilities'] },
+    effect: { kind: 'changes-arguments', places: [{ command: 'migrate-set-capabilities', path: ['capabilities'] }] },
     where: 'before migrate',
     reason: '`events` makes QEMU say when COLO has begun; 11.x refuses x-colo without return-path.',
   },
