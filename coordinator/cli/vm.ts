@@ -43,7 +43,7 @@ export async function defineVm(
     return failure(EXIT.error, `cannot read ${name}: ${error instanceof Error ? error.message : String(error)}`);
   }
   const spec = parseVmFile(name, content);
-  if (!spec.ok) return failure(EXIT.error, `${describeProblems(spec.error)}\nNothing was changed.`);
+  if (!spec.ok) return failure(EXIT.error, refusedFile(name, describeProblems(spec.error)));
   const request = { spec: specToWire(spec.value), dryRun: options.dryRun, uid: world.id(), start: options.start };
   const answer = await session.change(service.defineVm, request);
   if (!answer.ok)
@@ -142,5 +142,10 @@ function located(file: string, content: string, detail: string): string {
     else problems.push({ path: match[1].split('.').map((part) => (/^\d+$/.test(part) ? Number(part) : part)), problem: match[2] });
   }
   const lines = [describeProblems(locateProblems(file, content, problems)), ...others].filter((each) => each !== '');
-  return `${lines.join('\n')}\nNothing was changed.`;
+  return refusedFile(file, lines.join('\n'));
+}
+
+/** Each problem begins its own line with file and line, so that an editor can jump there. */
+function refusedFile(file: string, problems: string): string {
+  return `${file} is refused:\n${problems}\nNothing was changed.`;
 }
