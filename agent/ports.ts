@@ -82,6 +82,8 @@ export interface Disks {
   /** Commits a chain (topmost first, raw parent last) into its parent, offline, and removes the overlays. Safe to repeat after a crash. */
   flatten(chain: readonly string[]): Promise<Result<null, string>>;
   remove(paths: readonly string[]): Promise<void>;
+  /** Removes every overlay in a VM's folder (`active*`, `hidden*`) but those to be kept. */
+  sweepOverlays(folder: string, keep: readonly string[]): Promise<void>;
   freeBytes(): Promise<number>;
 }
 

@@ -14,6 +14,8 @@ export interface Stamp {
   /** Epoch in which the image got this state; 0 = it is worth nothing (stale). */
   readonly epoch: Epoch;
   readonly state: DiskState;
+  /** This disk's chain, topmost first, raw parent last; one name unless it is merging. */
+  readonly images: readonly string[];
 }
 
 export interface SeenImage {

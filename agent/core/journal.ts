@@ -37,7 +37,7 @@ export type Outcome =
 
 export interface QemuJournal {
   readonly born: Epoch;
-  /** Highest epoch of an order that this QEMU obeyed; a record must be above it before the QEMU may be destroyed. */
+  /** Highest epoch whose order let this QEMU live on; a record must be above it before the QEMU may be destroyed. */
   readonly obeyed: Epoch;
   readonly startedAs: 'alone' | 'cold-primary' | 'secondary';
   /** Started by somebody else, and never killed by us. */
@@ -113,7 +113,10 @@ function qemuAfter(qemu: QemuJournal | null, order: Order): QemuJournal | null {
   const { goal } = order;
   if (goal.kind === 'destroy') return qemu;
   const attempt = attemptOf(order);
-  if (qemu !== null && qemu.born === goal.born) return { ...qemu, obeyed: order.epoch, attempt: attempt ?? qemu.attempt };
+  if (qemu !== null && qemu.born === goal.born) {
+    const livesOn = goal.kind !== 'stop' && goal.kind !== 'hold';
+    return { ...qemu, obeyed: livesOn ? order.epoch : qemu.obeyed, attempt: attempt ?? qemu.attempt };
+  }
   if (!startsQemu(goal)) return qemu;
   return {
     born: goal.born,

@@ -18,8 +18,11 @@ export interface QemuPaths {
   /** 0700; holds every socket of this QEMU. */
   readonly runtimeDir: string;
   /** Out-of-band monitor first. */
-  readonly sockets: readonly [string, string];
+  readonly sockets: readonly string[];
+  /** QEMU's standard output and error. */
   readonly logFile: string;
+  /** The guest's serial port. */
+  readonly serialFile: string;
   /** Per disk. */
   readonly active: readonly string[];
   readonly hidden: readonly string[];
@@ -34,8 +37,9 @@ export function qemuPaths(folders: Folders, spec: VmSpec, born: Epoch): QemuPath
   const runtimeDir = `${folders.runtimeDir}/${spec.name}/${born}`;
   return {
     runtimeDir,
-    sockets: [`${runtimeDir}/qmp0.sock`, `${runtimeDir}/qmp1.sock`],
+    sockets: monitorSockets(runtimeDir),
     logFile: `${state}/qemu-${born}.log`,
+    serialFile: `${state}/serial-${born}.log`,
     active: spec.disks.map((_, k) => `${state}/active${k}-${born}.qcow2`),
     hidden: spec.disks.map((_, k) => `${state}/hidden${k}-${born}.qcow2`),
   };
@@ -48,6 +52,11 @@ export function parentImage(folders: Folders, spec: VmSpec, k: number): string {
 
 export function parentImages(folders: Folders, spec: VmSpec): readonly string[] {
   return spec.disks.map((_, k) => parentImage(folders, spec, k));
+}
+
+/** The two that the agent uses of those that qemu-args.ts makes: out of band and events, and everything else. */
+function monitorSockets(runtimeDir: string): readonly string[] {
+  return [`${runtimeDir}/qmp-oob.sock`, `${runtimeDir}/qmp.sock`];
 }
 
 /** All chains of a VM whose overlays are not merged yet: per disk active, hidden, parent; disk after disk. */

@@ -1,9 +1,9 @@
 // Disk images with qemu-img and plain files. Raw images get their space when they are made: a full disk under a pair is an error that
 // QEMU swallows (SAFETY 1). Nothing here judges whether an image may be used; that is core/disk-rules.ts.
 
-import { copyFile, open, readFile, rename, rm, stat, statfs, truncate } from 'node:fs/promises';
+import { copyFile, open, readdir, readFile, rename, rm, stat, statfs, truncate } from 'node:fs/promises';
 import { constants, type Stats } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Stamp } from '../core/disk-rules.js';
 import type { Disks, Image } from '../ports.js';
 import { fail, ok, type Result } from '../../shared/core/result.js';
@@ -35,6 +35,11 @@ export function systemDisks(qemuImg: string, stateDir: string): Disks {
     flatten: (chain) => flatten(qemuImg, chain),
     remove: async (paths) => {
       for (const path of paths) await rm(path, { force: true });
+    },
+    sweepOverlays: async (folder, keep) => {
+      const names = await readdir(folder).catch((): string[] => []);
+      const overlays = names.filter((name) => /^(active|hidden)\d+-\d+\.qcow2$/.test(name)).map((name) => join(folder, name));
+      for (const path of overlays) if (!keep.includes(path)) await rm(path, { force: true });
     },
     freeBytes: async () => {
       const found = await statfs(stateDir);

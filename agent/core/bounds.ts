@@ -1,0 +1,39 @@
+// Bounds of the agent's own loop, in milliseconds unless said otherwise, each with its reason. Those of the procedures are in
+// procedures/bounds.ts.
+
+/** Facts are read so often: four times a second is what SAFETY 1 asks for the replication status. */
+export const LOOK_INTERVAL_MS = 250;
+/** While overlays are merged the end is looked for more often: until it is written down, the images alone cannot tell it. */
+export const MERGE_LOOK_INTERVAL_MS = 50;
+/** One round of queries. Far longer than a healthy answer, so that a main loop that hangs is asked once and not again and again. */
+export const LOOK_MS = 30_000;
+/** The ordinary monitor that has not answered a round of queries for so long is called silent. */
+export const MAIN_LOOP_SILENT_MS = 400;
+/** A main loop that is silent for so long is hung, although out-of-band commands are answered. */
+export const MAIN_LOOP_HUNG_MS = 3_000;
+/** An out-of-band probe passes the main loop; measured below 4 ms. So long without an answer on a busy machine means hung. */
+export const PROBE_SILENT_MS = 400;
+/** One attempt to connect and be greeted. */
+export const CONNECT_MS = 1_000;
+/** Between attempts to connect to a QEMU that is being started. */
+export const CONNECT_AGAIN_MS = 10;
+/** Between attempts to connect to one that should be there. */
+export const RECONNECT_MS = 100;
+/** After both monitors ended: how long the kernel may need to show that the process is exiting. */
+export const EXIT_SHOWN_MS = 200;
+export const EXIT_LOOK_AGAIN_MS = 2;
+/** After SIGKILL. Freeing a guest's memory takes time. */
+export const KILL_MS = 5_000;
+/** From `quit` to the end of QEMU. */
+export const QUIT_MS = 5_000;
+/** One ordinary command outside a procedure. */
+export const COMMAND_MS = 5_000;
+/** A plan that needs more actions than this for one order goes in a circle. */
+export const MAX_ACTIONS = 8;
+/** An operator's command that starts an external secondary. */
+export const EXTERNAL_START_MS = 60_000;
+/** The proof waits so long for the facts to agree after the last checkpoint. */
+export const PROOF_MS = 3_000;
+export const PROOF_AGAIN_MS = 20;
+/** How long a merge of overlays may hold up an order to stop. */
+export const MERGE_MS = 600_000;

@@ -1,0 +1,49 @@
+// Which of the plan's situations a QEMU is in, from its facts and from the few things that only events tell. Nothing is remembered that
+// could be asked; the journal is consulted only for how the QEMU was started and whether it has ended.
+
+import type { QemuFacts } from './facts.js';
+import type { QemuJournal } from './journal.js';
+import type { Situation } from './plan.js';
+import type { Seen } from './seen.js';
+
+export interface Looked {
+  readonly qemu: QemuJournal | null;
+  /** Its monitors are connected. */
+  readonly connected: boolean;
+  /** It is there and does not answer out of band. */
+  readonly hung: boolean;
+  /** Null until the first look. */
+  readonly facts: QemuFacts | null;
+  readonly seen: Seen | null;
+}
+
+export function situationOf(looked: Looked): Situation {
+  const { qemu, facts, seen } = looked;
+  if (qemu === null) return 'absent';
+  if (qemu.death !== null) return 'dead';
+  if (looked.hung) return 'hung';
+  if (!looked.connected || facts === null) return 'unseen';
+  if (facts.runstate === 'shutdown') return 'shutdown';
+  // Left by x-colo-lost-heartbeat: what counts is which of the pair's parts are still there.
+  const left = facts.colo.mode === 'none' && facts.colo.reason === 'request';
+  switch (facts.role) {
+    case 'secondary':
+      if (facts.colo.mode === 'secondary' || left || seen?.coloSince != null) return 'secondary';
+      return 'incoming';
+    case 'primary':
+      if (facts.colo.mode === 'primary' || seen?.coloSince != null || (left && facts.colo.lastMode === 'primary')) return 'primary';
+      return facts.runstate === 'prelaunch' ? 'prelaunch' : 'attempt';
+    case 'alone':
+      // Between MIGRATION's `colo` and the next look, and while a guest stands still for a copy that was never begun.
+      if (seen?.coloSince != null) return qemu.startedAs === 'secondary' && facts.colo.lastMode === 'none' ? 'secondary' : 'primary';
+      if (facts.jobs.length > 0 || (!facts.running && facts.runstate === 'paused')) return 'attempt';
+      return 'alone';
+    case 'none':
+      return 'alone';
+  }
+}
+
+/** The copies are not in the images' order yet: the overlays of a failover are still merged into the disk. */
+export function isMerging(facts: QemuFacts): boolean {
+  return facts.disks.some((disk) => disk.present && disk.images.length > 1);
+}

@@ -1,0 +1,75 @@
+// Runs one of the seed's procedures on the QEMU of a task: gives it its context, follows its progress, and words how it ended.
+
+import { runProcedure } from '../procedure-runner.js';
+import { procedureContext, type ProcedureContext } from '../core/procedures/context.js';
+import type { Procedure, ProcedureResult } from '../core/procedures/step.js';
+import type { ActionResult } from './tasks.js';
+import type { Task, Vm } from './vm.js';
+
+export type StepsEnd = { readonly kind: 'done' } | { readonly kind: 'ended'; readonly result: ActionResult };
+
+/** `onReleased`: from here on the guest runs alone and is heard. */
+export async function runSteps(
+  vm: Vm,
+  task: Task,
+  make: (context: ProcedureContext) => Procedure,
+  onReleased: () => void = () => undefined,
+): Promise<StepsEnd> {
+  const ended = (step: string, error: string): StepsEnd => ({ kind: 'ended', result: { kind: 'failed', step, error } });
+  const { link, qemu } = vm;
+  if (link === null || qemu === null) return ended('connect', 'the monitor of QEMU is not connected');
+  const procedure = make(contextOf(vm, task, link.capabilities));
+  task.procedure = procedure.name;
+  const result = await runProcedure(
+    procedure,
+    link.monitor,
+    (progress) => {
+      if (progress.kind === 'step-started') task.step = progress.step;
+      if (progress.kind === 'copying') vm.resync = { doneBytes: progress.doneBytes, totalBytes: progress.totalBytes };
+      if (progress.kind === 'released') {
+        vm.durationsMs = { ...vm.durationsMs, [`${progress.procedure}-released`]: progress.sinceStartMs };
+        onReleased();
+      }
+    },
+    task.abort.signal,
+  );
+  vm.durationsMs = { ...vm.durationsMs, [procedure.name]: result.durationMs };
+  note(vm, task, result);
+  if (result.kind === 'done') return { kind: 'done' };
+  if (result.kind === 'aborted') return ended(result.step, 'a newer order came');
+  return ended(`${procedure.name}: ${result.step}`, `${result.kind === 'unknown' ? 'outcome unknown: ' : ''}${result.error.description}`);
+}
+
+function contextOf(vm: Vm, task: Task, capabilities: ProcedureContext['capabilities']): ProcedureContext {
+  const { qemu, facts, seen } = vm;
+  const attempt = qemu?.attempt ?? null;
+  const none = { migration: 0, nbd: 0, mirror: [], compare: [] };
+  return procedureContext(
+    task.spec,
+    {
+      ports: attempt?.ports ?? none,
+      peer: attempt?.peer ?? { host: '', address: '' },
+      bindAddress: vm.setup.replicationAddress,
+      runtimeDir: qemu === null ? '' : vm.paths(qemu.born).runtimeDir,
+      capabilities,
+    },
+    { rewriters: facts?.rewriters ?? [], coloExited: qemu?.coloExited === true || (seen?.coloExit ?? null) !== null },
+  );
+}
+
+function note(vm: Vm, task: Task, result: ProcedureResult): void {
+  const slowest = [...result.timings].sort((one, other) => other.durationMs - one.durationMs).slice(0, 3);
+  vm.ports.log.info(
+    {
+      vm: vm.name,
+      epoch: task.epoch,
+      procedure: result.procedure,
+      outcome: result.kind,
+      ms: round(result.durationMs),
+      slowest: slowest.map((each) => `${each.step} ${round(each.durationMs)} ms`),
+    },
+    'procedure-ended',
+  );
+}
+
+const round = (ms: number): number => Math.round(ms * 10) / 10;

@@ -1,0 +1,290 @@
+// Keeps an eye on one QEMU from its start, or from its adoption, to its proven end: connects, asks for the facts four times a second,
+// probes out of band, folds events, and reports a death in the very tick in which the monitor ends. It changes nothing in QEMU.
+
+import {
+  CONNECT_AGAIN_MS,
+  CONNECT_MS,
+  EXIT_LOOK_AGAIN_MS,
+  EXIT_SHOWN_MS,
+  LOOK_INTERVAL_MS,
+  LOOK_MS,
+  MAIN_LOOP_HUNG_MS,
+  MAIN_LOOP_SILENT_MS,
+  MERGE_LOOK_INTERVAL_MS,
+  PROBE_SILENT_MS,
+  RECONNECT_MS,
+} from '../core/bounds.js';
+import { CAPABILITY_QUERIES, capabilitiesFrom } from '../core/capabilities.js';
+import type { QemuFacts } from '../core/facts.js';
+import { lastWords, saysUnpromotable } from '../core/qemu-log.js';
+import type { MonitorHandlers, QmpEvent } from '../core/procedures/port.js';
+import { nothingSeen, seeBreak, seeEvent } from '../core/seen.js';
+import { isMerging } from '../core/situation.js';
+import { noteMergeEnded } from './disk.js';
+import { ask, readFacts } from './look.js';
+import { proveSecondary } from './pair.js';
+import type { Link, Vm } from './vm.js';
+import type { Epoch, Instant } from '../../shared/core/ids.js';
+
+/** Events after which the facts are probably other ones. */
+const TELLING = new Set(['COLO_EXIT', 'QUORUM_REPORT_BAD', 'BLOCK_IO_ERROR', 'SHUTDOWN', 'MIGRATION', 'RESUME', 'JOB_STATUS_CHANGE']);
+
+/** Runs until the QEMU's end is proven or `signal` is aborted. */
+export async function watchQemu(vm: Vm, born: Epoch, signal: AbortSignal): Promise<void> {
+  const watch = new Watch(vm, born, signal);
+  await watch.run();
+}
+
+class Watch {
+  readonly #vm: Vm;
+  readonly #born: Epoch;
+  readonly #signal: AbortSignal;
+
+  constructor(vm: Vm, born: Epoch, signal: AbortSignal) {
+    this.#vm = vm;
+    this.#born = born;
+    this.#signal = signal;
+  }
+
+  get #over(): boolean {
+    return this.#signal.aborted || this.#vm.qemu?.born !== this.#born || this.#vm.qemu.death !== null;
+  }
+
+  async run(): Promise<void> {
+    const vm = this.#vm;
+    while (!this.#over) {
+      const link = await this.#connect();
+      if (link !== null) {
+        await this.#keepLooking(link);
+      } else if (!(await this.#proveDeath('its monitor cannot be reached'))) {
+        await vm.change(vm.launching ? CONNECT_AGAIN_MS : RECONNECT_MS, this.#signal);
+      }
+    }
+  }
+
+  /** Null = not this time. */
+  async #connect(): Promise<Link | null> {
+    const vm = this.#vm;
+    const { clock, log, qemus } = vm.ports;
+    const startedAt = clock.now();
+    vm.seen = nothingSeen(startedAt);
+    const handlers: MonitorHandlers = {
+      onEvent: (event) => this.#onEvent(event),
+      onClosed: () => this.#onClosed(),
+      onStray: (stray) => log.debug({ vm: vm.name, stray: stray.kind }, 'qmp-stray-answer'),
+    };
+    const connected = await qemus.connect(vm.sockets(this.#born), handlers, CONNECT_MS, this.#signal);
+    if (!connected.ok) {
+      // Something listens and does not greet: a main loop that hangs cannot negotiate.
+      if (connected.error.kind === 'lost' && !vm.launching) this.#hung(startedAt);
+      else if (connected.error.kind === 'not-ours') log.warn({ vm: vm.name, error: connected.error.description }, 'monitor-not-ours');
+      return null;
+    }
+    const monitor = connected.value;
+    const answers = await ask(monitor, CAPABILITY_QUERIES, LOOK_MS);
+    const capabilities = answers.ok ? capabilitiesFrom(answers.value) : answers;
+    if (this.#over || !capabilities.ok) {
+      if (!capabilities.ok) log.warn({ vm: vm.name, error: capabilities.error }, 'monitor-not-usable');
+      monitor.close();
+      return null;
+    }
+    const link = { born: this.#born, monitor, capabilities: capabilities.value };
+    vm.link = link;
+    return link;
+  }
+
+  async #keepLooking(link: Link): Promise<void> {
+    const vm = this.#vm;
+    const { clock } = vm.ports;
+    let ended = false;
+    void link.monitor.closed.then(() => {
+      ended = true;
+      vm.changed();
+    });
+    let looking: Promise<void> | null = null;
+    let lookBegan = clock.now();
+    let again = true;
+    let probing: Promise<void> | null = null;
+    let probeBegan = clock.now();
+    let nextAt: number = clock.now();
+    vm.lookSoon = () => {
+      again = true;
+      vm.changed();
+    };
+    while (!ended && !this.#over) {
+      const now = clock.now();
+      if (now >= nextAt) {
+        again = true;
+        nextAt = clock.now() + this.#intervalMs();
+        if (probing === null) {
+          probeBegan = now;
+          probing = this.#probe(link).finally(() => {
+            probing = null;
+          });
+        }
+      }
+      if (again && looking === null && !this.#busyReleasing()) {
+        again = false;
+        lookBegan = now;
+        looking = this.#look(link).finally(() => {
+          looking = null;
+          if (again) vm.changed();
+        });
+      }
+      if (looking !== null && now - lookBegan >= MAIN_LOOP_SILENT_MS) this.#mainLoopSilent(lookBegan);
+      if (probing !== null && now - probeBegan >= PROBE_SILENT_MS) this.#hung(probeBegan);
+      const deadlines = [nextAt];
+      if (looking !== null && vm.mainLoopSilentSince === null) deadlines.push(lookBegan + MAIN_LOOP_SILENT_MS);
+      if (probing !== null && vm.hungSince === null) deadlines.push(probeBegan + PROBE_SILENT_MS);
+      await vm.change(Math.max(1, Math.min(...deadlines) - clock.now()), this.#signal);
+    }
+    if (vm.link === link) vm.link = null;
+    link.monitor.close();
+  }
+
+  /** A release is not slowed by questions. */
+  #busyReleasing(): boolean {
+    const kind = this.#vm.task?.goal.kind;
+    return kind === 'release-primary' || kind === 'release-secondary';
+  }
+
+  #intervalMs(): number {
+    const { facts } = this.#vm;
+    return facts !== null && facts.role === 'alone' && isMerging(facts) ? MERGE_LOOK_INTERVAL_MS : LOOK_INTERVAL_MS;
+  }
+
+  async #look(link: Link): Promise<void> {
+    const vm = this.#vm;
+    const read = await readFacts(link.monitor, vm.names, LOOK_MS);
+    if (vm.link !== link || !read.ok) return;
+    vm.mainLoopSilentSince = null;
+    this.#take(read.value);
+    await noteMergeEnded(vm, this.#born);
+    await proveSecondary(vm);
+    vm.changed();
+  }
+
+  #take(facts: QemuFacts): void {
+    const vm = this.#vm;
+    const now = vm.ports.clock.now();
+    vm.facts = facts;
+    if (vm.seen === null) return;
+    // An agent that was not there when COLO began learns it here.
+    const inColo = facts.colo.mode !== 'none' && facts.migration.status === 'colo' && vm.seen.coloExit === null;
+    if (inColo && vm.seen.coloSince === null) vm.seen = { ...vm.seen, coloSince: now };
+    if (facts.colo.mode === 'none' && vm.seen.coloSince !== null && facts.colo.reason === 'request')
+      vm.seen = { ...vm.seen, coloSince: null };
+    if (inColo) {
+      const { nics } = vm.names;
+      const peers = nics.flatMap((nic) => (facts.colo.mode === 'primary' ? [nic.mirror, nic.compareSecondary] : [nic.redIn, nic.redOut]));
+      for (const chardev of facts.chardevs) {
+        if (peers.includes(chardev.id) && !chardev.connected) vm.seen = seeBreak(vm.seen, now, `chardev ${chardev.id} disconnected`);
+      }
+    }
+    this.#readLog();
+  }
+
+  /** QEMU says only on its standard error that a checkpoint did not load. */
+  #readLog(): void {
+    const vm = this.#vm;
+    const read = vm.ports.qemus.readLog(vm.paths(this.#born).logFile, vm.logOffset);
+    vm.logOffset = read.offset;
+    const line = saysUnpromotable(read.text);
+    if (line === null || vm.qemu?.unpromotable !== null) return;
+    vm.ports.log.error({ vm: vm.name, line }, 'unpromotable');
+    void vm.saveQemu(this.#born, () => ({ unpromotable: line }));
+  }
+
+  async #probe(link: Link): Promise<void> {
+    const vm = this.#vm;
+    // `yank` of nothing is the one harmless command that QEMU allows out of band in all versions.
+    const answer = await link.monitor.execute('yank', { instances: [] }, { deadlineMs: LOOK_MS, oob: true });
+    if (vm.link !== link || !answer.ok) return;
+    const silentMs = vm.mainLoopSilentSince === null ? 0 : vm.ports.clock.now() - vm.mainLoopSilentSince;
+    if (vm.hungSince !== null && silentMs < MAIN_LOOP_HUNG_MS) {
+      vm.ports.log.info({ vm: vm.name, born: this.#born }, 'qemu-answers-again');
+      vm.hungSince = null;
+      vm.changed();
+    }
+  }
+
+  #mainLoopSilent(since: Instant): void {
+    const vm = this.#vm;
+    if (vm.mainLoopSilentSince === null) {
+      vm.mainLoopSilentSince = since;
+      vm.ports.log.warn({ vm: vm.name, born: this.#born }, 'main-loop-silent');
+      vm.changed();
+    }
+    // A secondary's main loop may wait for the rest of a checkpoint; an out-of-band yank frees it, so it is not lost.
+    const waits = vm.facts?.role === 'secondary';
+    if (!waits && vm.ports.clock.now() - since >= MAIN_LOOP_HUNG_MS) this.#hung(since);
+  }
+
+  #hung(since: Instant): void {
+    const vm = this.#vm;
+    if (vm.hungSince !== null) return;
+    vm.hungSince = since;
+    vm.ports.log.warn({ vm: vm.name, born: this.#born }, 'qemu-hung');
+    vm.changed();
+  }
+
+  #onEvent(event: QmpEvent): void {
+    const vm = this.#vm;
+    if (this.#over || vm.seen === null) return;
+    const before = vm.seen;
+    vm.seen = seeEvent(before, event, vm.names);
+    if (vm.seen === before) return;
+    vm.changed();
+    if (event.name === 'COLO_EXIT' && before.coloExit === null) {
+      this.#readLog();
+      void vm.saveQemu(this.#born, () => ({ coloExited: true }));
+    }
+    if (vm.seen.guestShutdown && !before.guestShutdown) void vm.saveQemu(this.#born, () => ({ guestShutdown: true }));
+    const routine = event.name === 'RESUME' && before.coloSince !== null && vm.qemu?.provenFor !== null;
+    if (TELLING.has(event.name) && !routine) vm.lookSoon();
+  }
+
+  /** In the tick in which the kernel closed the monitor: nothing may come between a death and its report. */
+  #onClosed(): void {
+    const vm = this.#vm;
+    if (this.#over) return;
+    vm.link = null;
+    const state = vm.process === null ? 'running' : vm.ports.qemus.inspect(vm.process);
+    if (state !== 'running') this.#dead();
+    else vm.changed();
+  }
+
+  /** True = the exit is proven and reported. */
+  async #proveDeath(why: string): Promise<boolean> {
+    const vm = this.#vm;
+    const { clock, qemus } = vm.ports;
+    if (this.#over) return true;
+    if (vm.process === null) {
+      // Of an external QEMU only the sockets are known; the kernel refuses a caller once the program that listened has ended.
+      if (vm.launching || !(await qemus.abandoned(vm.sockets(this.#born)))) return false;
+      if (!this.#over) this.#dead();
+      return true;
+    }
+    const until = clock.now() + EXIT_SHOWN_MS;
+    for (;;) {
+      if (this.#over) return true;
+      if (qemus.inspect(vm.process) !== 'running') {
+        this.#dead();
+        return true;
+      }
+      if (clock.now() >= until || vm.launching) break;
+      await vm.change(EXIT_LOOK_AGAIN_MS, this.#signal);
+    }
+    vm.ports.log.debug({ vm: vm.name, why }, 'qemu-alive-without-monitor');
+    return false;
+  }
+
+  #dead(): void {
+    const vm = this.#vm;
+    this.#readLog();
+    const why = lastWords(vm.ports.qemus.readLog(vm.paths(this.#born).logFile, Math.max(0, vm.logOffset - 4096)).text);
+    const guestShutdown = vm.qemu?.guestShutdown === true || vm.seen?.guestShutdown === true;
+    vm.die(this.#born, why === null ? 'it ended' : `it ended; its last words: ${why}`, guestShutdown);
+    vm.ports.log.warn({ vm: vm.name, born: this.#born, why, guestShutdown }, 'qemu-dead');
+  }
+}
