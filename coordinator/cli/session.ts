@@ -106,6 +106,7 @@ const NO_QUORUM = 'no etcd quorum';
 
 /** grpc-js wraps the reason in many words. */
 export function describeLine(error: RpcError): string {
+  if (error.detail.startsWith(NO_QUORUM)) return error.detail;
   if (/ECONNREFUSED/.test(error.detail)) return 'connection refused: nothing listens there';
   if (/EHOSTUNREACH|ENETUNREACH/.test(error.detail)) return 'no route to that host';
   if (/ENOTFOUND|Name resolution failed/.test(error.detail)) return 'the name cannot be resolved';
