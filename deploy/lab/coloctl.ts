@@ -65,11 +65,12 @@ export async function waitForVm(plan: LabPlan, vm: string, phase: string, boundM
   }
 }
 
-/** Until a coordinator leads and every host is there. */
-export async function waitForCluster(plan: LabPlan, boundMs: number, call: Call = {}): Promise<ClusterStatus> {
+/** Until a coordinator leads and every host is there. `mustHold` throws when it makes no sense to wait any longer. */
+export async function waitForCluster(plan: LabPlan, boundMs: number, mustHold: () => void, call: Call = {}): Promise<ClusterStatus> {
   let last = 'no coordinator answered';
   try {
     return await waitFor({ what: 'cluster', boundMs, everyMs: ASK_AGAIN_MS, ...call }, async () => {
+      mustHold();
       const status = await clusterStatus(plan, call);
       if (status === null) return null;
       last = `leader ${status.leader ?? 'none'}, hosts ${status.hosts.map((host) => `${host.name}=${host.state}`).join(' ')}`;
@@ -78,6 +79,7 @@ export async function waitForCluster(plan: LabPlan, boundMs: number, call: Call 
       return ready ? status : null;
     });
   } catch (error) {
+    mustHold();
     if (call.signal?.aborted === true) throw error;
     throw new LabError(`the cluster was not complete within ${boundMs} ms: ${last}`);
   }

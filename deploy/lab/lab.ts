@@ -22,7 +22,7 @@ import {
 import { identify, isAlive, sendSignal, waitForEnd, type ProcessIdentity } from './process-identity.js';
 import { daemonOf, lastLines, startDaemon } from './processes.js';
 import { livingQemus } from './qemus.js';
-import { claimIndex, planOf, readRecord, releaseIndex, removeEmptyBase, writeRecord, type Daemon, type LabRecord } from './record.js';
+import { claimIndex, planOf, readRecord, releaseIndex, removeEmptyBases, writeRecord, type Daemon, type LabRecord } from './record.js';
 import { guestImage, prepareQemu, programs, type QemuVersion } from './tree.js';
 
 export interface UpOptions {
@@ -59,7 +59,7 @@ export async function bringUp(options: UpOptions): Promise<LabPlan> {
     await Promise.all(plan.hosts.flatMap((host) => daemonsOf(host).map((daemon) => startDaemon(plan, host, daemon))));
     await Promise.all(members(plan).map((host) => waitForEtcd(plan, host, options.signal)));
     report('etcd: every member is healthy');
-    const status = await waitForCluster(plan, CLUSTER_READY_MS, call).catch((error: unknown) => explain(plan, error));
+    const status = await waitForCluster(plan, CLUSTER_READY_MS, () => refuseDeaths(plan), call);
     report(`cluster: coordinator ${status.leader ?? '?'} leads, ${status.hosts.length} agents are ready`);
     if (options.vm !== null) await bringUpVm(plan, options.vm, options);
     writeRecord({ ...recordOf(name), state: 'up', builder: null });
@@ -122,14 +122,12 @@ async function waitForEtcd(plan: LabPlan, host: HostPlan, signal: AbortSignal | 
   });
 }
 
-/** Adds to a failed wait which daemons have ended, and their last words. */
-function explain(plan: LabPlan, error: unknown): never {
-  const dead = recordOf(plan.name).processes.filter((each) => !isAlive(each));
-  const words = dead.map((each) => {
-    const host = plan.hosts.find((one) => one.name === each.host);
-    return host === undefined ? '' : `\n${each.daemon} on ${each.host} has ended: ${lastLines(logFile(host, each.daemon))}`;
-  });
-  throw new LabError(`${error instanceof Error ? error.message : String(error)}${words.join('')}`);
+/** A daemon that has ended will not become ready: its last words are the better message. */
+function refuseDeaths(plan: LabPlan): void {
+  for (const { host: name, daemon } of recordOf(plan.name).processes.filter((each) => !isAlive(each))) {
+    const host = plan.hosts.find((each) => each.name === name);
+    if (host !== undefined) throw new LabError(`${daemon} on ${name} has ended: ${lastLines(logFile(host, daemon))}`);
+  }
 }
 
 /** `coloctl` for this lab, so that `lab env` can put it into PATH. */
@@ -150,7 +148,7 @@ export async function takeDown(name: string): Promise<boolean> {
   rmSync(`${RUN_BASE}/${name}`, { recursive: true, force: true });
   rmSync(`${DATA_BASE}/${name}`, { recursive: true, force: true });
   releaseIndex(name);
-  removeEmptyBase();
+  removeEmptyBases();
   return record !== null;
 }
 

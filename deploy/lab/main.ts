@@ -41,8 +41,9 @@ program
     needRoot();
     const interruption = new AbortController();
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-      process.once(signal, () => {
-        say(`${signal}: stopping`);
+      // Also the second and third time: impatience must not break the cleaning up.
+      process.on(signal, () => {
+        if (!interruption.signal.aborted) say(`${signal}: stopping`);
         interruption.abort();
       });
     }

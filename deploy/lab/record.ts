@@ -1,9 +1,9 @@
 // What is known of a running lab, in `/run/colo-lab/<name>/lab.json`: enough for another process to look at it and to take it away, also
 // when the one that made it was killed. Written whole or not at all. The numbers of labs are handed out here too.
 
-import { closeSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { LabError } from './command.js';
-import { MOST_LABS, RUN_BASE, planLab, type LabPlan } from './plan.js';
+import { DATA_BASE, MOST_LABS, RUN_BASE, planLab, type LabPlan } from './plan.js';
 import type { ProcessIdentity } from './process-identity.js';
 
 export const DAEMONS = ['etcd', 'coordinator', 'agent'] as const;
@@ -95,11 +95,13 @@ export function releaseIndex(name: string): void {
   }
 }
 
-/** The last lab also takes the common folder with it. */
-export function removeEmptyBase(): void {
-  try {
-    if (readdirSync(INDEX_FOLDER).length === 0 && readdirSync(RUN_BASE).length === 1) rmSync(RUN_BASE, { recursive: true });
-  } catch {
-    // Somebody else has just removed it.
+/** The last lab also takes the common folders with it. A folder that is not empty, or that somebody else has just removed, is left. */
+export function removeEmptyBases(): void {
+  for (const folder of [INDEX_FOLDER, RUN_BASE, DATA_BASE]) {
+    try {
+      rmdirSync(folder);
+    } catch {
+      // Another lab is using it.
+    }
   }
 }

@@ -26,7 +26,6 @@ shim_is_current() {
   [ "$version" != 7.2 ] || [ -e "$shim" ] && [ ! "$here/tcg-shim.c" -nt "$shim" ]
 }
 
-# 7.2 under TCG needs mending by a preloaded library, see tcg-shim.c; later versions do not.
 build_shim() {
   if [ "$version" != 7.2 ] || shim_is_current; then return; fi
   say 'TCG shim for QEMU 7.2'
@@ -84,14 +83,28 @@ done
 
 # QEMU looks for its BIOS and its modules in places fixed at build time, hence a wrapper; it
 # ends in exec, so the process that was started is QEMU itself.
-preload=
-[ "$version" != 7.2 ] || preload="
-[ -n \"\${COLO_WITHOUT_SHIM:-}\" ] || export LD_PRELOAD='$shim'"
+# QEMU 7.2 needs two things under TCG. A preloaded library, see tcg-shim.c; and 8 KiB more
+# memory than was asked for (`-m 96` or `-m 96M`): when the size is a multiple of 256 KiB, its
+# quick way of collecting dirty pages forgets to watch them again, and a migration loses writes.
+mending=
+[ "$version" != 7.2 ] || mending="
+export LD_PRELOAD='$shim'
+count=\$#
+while [ \$count -gt 0 ]; do
+  word=\$1
+  shift
+  case \${before:-} in
+    -m) word=\$((\${word%M} * 1024 + 8))k ;;
+  esac
+  before=\$word
+  set -- \"\$@\" \"\$word\"
+  count=\$((count - 1))
+done"
 rm "$building/bin/qemu-system-x86_64"
 cat >"$building/bin/qemu-system-x86_64" <<END
 #!/bin/sh
 root='$final/root'
-export QEMU_MODULE_DIR="\$root/usr/lib/x86_64-linux-gnu/qemu"$preload
+export QEMU_MODULE_DIR="\$root/usr/lib/x86_64-linux-gnu/qemu"$mending
 exec "\$root/usr/bin/qemu-system-x86_64" -L "\$root/usr/share/qemu" -L "\$root/usr/share/seabios" "\$@"
 END
 chmod 755 "$building/bin/qemu-system-x86_64"
