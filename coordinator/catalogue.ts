@@ -42,7 +42,11 @@ export interface CatalogueHandlers {
   changed(vm: string | null): void;
 }
 
-export function followStore(ports: { readonly clock: Clock; readonly store: Store; readonly log: Log }, keys: Keys, handlers: CatalogueHandlers): Catalogue {
+export function followStore(
+  ports: { readonly clock: Clock; readonly store: Store; readonly log: Log },
+  keys: Keys,
+  handlers: CatalogueHandlers,
+): Catalogue {
   const { clock, store, log } = ports;
   let wanted: ReadonlyMap<string, Stored<VmWanted>> = new Map();
   let records: ReadonlyMap<string, Stored<VmRecord>> = new Map();
@@ -81,7 +85,8 @@ export function followStore(ports: { readonly clock: Clock; readonly store: Stor
       }
       return found;
     };
-    const values = <T>(map: ReadonlyMap<string, Stored<T>>): ReadonlyMap<string, T> => new Map([...map].map(([name, each]) => [name, each.value]));
+    const values = <T>(map: ReadonlyMap<string, Stored<T>>): ReadonlyMap<string, T> =>
+      new Map([...map].map(([name, each]) => [name, each.value]));
     const nextRecords = below(keys.vms, '/record', vmRecordCodec);
     for (const [vm, asOf] of recordAsOf) {
       const newer = records.get(vm);

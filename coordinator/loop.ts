@@ -98,7 +98,15 @@ export function runCoordinator(
   function stateOf(vm: string): VmState {
     const found = states.get(vm);
     if (found !== undefined) return found;
-    const made: VmState = { memory: null, term: null, given: new Map(), reasonAt: null, shown: { reason: '', hold: false }, running: false, again: false };
+    const made: VmState = {
+      memory: null,
+      term: null,
+      given: new Map(),
+      reasonAt: null,
+      shown: { reason: '', hold: false },
+      running: false,
+      again: false,
+    };
     states.set(vm, made);
     return made;
   }
@@ -139,9 +147,22 @@ export function runCoordinator(
     return saved;
   }
 
-  async function save(vm: string, state: VmState, view: VmView, decision: Exclude<Decision, { kind: 'act' }>, recordRevision: number, specRevision: number): Promise<boolean> {
+  async function save(
+    vm: string,
+    state: VmState,
+    view: VmView,
+    decision: Exclude<Decision, { kind: 'act' }>,
+    recordRevision: number,
+    specRevision: number,
+  ): Promise<boolean> {
     const began = clock.now();
-    const outcome: Saved = await saveDecision(store, keys, guardOf(keys, view.term), { vm, decision, recordRevision, specRevision, wanted: view.wanted });
+    const outcome: Saved = await saveDecision(store, keys, guardOf(keys, view.term), {
+      vm,
+      decision,
+      recordRevision,
+      specRevision,
+      wanted: view.wanted,
+    });
     const tookMs = clock.now() - began;
     const fields = { vm, row: decision.row, term: view.term };
     switch (outcome.kind) {
@@ -149,7 +170,17 @@ export function runCoordinator(
         catalogue.accept(vm, outcome.record, outcome.revision);
         if (decision.kind === 'save' && decision.history !== null) {
           measure(state, view, decision.record, began, tookMs);
-          log.info({ ...fields, epoch: decision.record.epoch, from: view.record.phase, to: decision.record.phase, reason: decision.record.reason, tookMs }, 'edge');
+          log.info(
+            {
+              ...fields,
+              epoch: decision.record.epoch,
+              from: view.record.phase,
+              to: decision.record.phase,
+              reason: decision.record.reason,
+              tookMs,
+            },
+            'edge',
+          );
         }
         return true;
       case 'lost-race':
@@ -175,7 +206,11 @@ export function runCoordinator(
       durationsMs['verdict'] = tookMs;
     }
     if (view.record.phase === 'verdict') durationsMs['execute'] = began - memory.epochSince;
-    state.memory = { ...memory, failedHosts, durationsMs: { ...(view.record.phase === 'verdict' ? memory.durationsMs : {}), ...durationsMs } };
+    state.memory = {
+      ...memory,
+      failedHosts,
+      durationsMs: { ...(view.record.phase === 'verdict' ? memory.durationsMs : {}), ...durationsMs },
+    };
   }
 
   /** The orders that follow from a record just saved go out without another look: a failover waits for nothing. */
@@ -191,14 +226,26 @@ export function runCoordinator(
     give(vm, state, view, wanted, dueOrders(view, false));
   }
 
-  async function act(vm: string, state: VmState, view: VmView, decision: Extract<Decision, { kind: 'act' }>, recordRevision: number): Promise<boolean> {
+  async function act(
+    vm: string,
+    state: VmState,
+    view: VmView,
+    decision: Extract<Decision, { kind: 'act' }>,
+    recordRevision: number,
+  ): Promise<boolean> {
     give(vm, state, view, view.wanted, decision.orders);
     if (decision.reason !== state.shown.reason || decision.hold !== state.shown.hold) {
       state.shown = { reason: decision.reason, hold: decision.hold };
-      log[decision.hold ? 'warn' : 'info']({ vm, row: decision.row, phase: view.record.phase, reason: decision.reason }, decision.hold ? 'hold' : 'state');
+      log[decision.hold ? 'warn' : 'info'](
+        { vm, row: decision.row, phase: view.record.phase, reason: decision.reason },
+        decision.hold ? 'hold' : 'state',
+      );
     }
     const now = clock.now();
-    const due = decision.reason !== view.record.reason && recordRevision !== 0 && (state.reasonAt === null || now - state.reasonAt >= REASON_PAUSE_MS);
+    const due =
+      decision.reason !== view.record.reason &&
+      recordRevision !== 0 &&
+      (state.reasonAt === null || now - state.reasonAt >= REASON_PAUSE_MS);
     if (!due) return false;
     state.reasonAt = now;
     const record = { ...view.record, reason: decision.reason };
@@ -215,7 +262,15 @@ export function runCoordinator(
 
   function give(vm: string, state: VmState, view: VmView, wanted: VmWanted, orders: readonly DueOrder[]): void {
     for (const due of orders) {
-      const order: Order = { incarnation: view.incarnation, vm, uid: wanted.uid, term: view.term, epoch: view.record.epoch, goal: due.goal, spec: wanted.spec };
+      const order: Order = {
+        incarnation: view.incarnation,
+        vm,
+        uid: wanted.uid,
+        term: view.term,
+        epoch: view.record.epoch,
+        goal: due.goal,
+        spec: wanted.spec,
+      };
       const text = JSON.stringify([order.epoch, order.goal]);
       const last = state.given.get(due.host);
       if (last !== undefined && last.text === text && (last.awaited || clock.now() - last.at < ORDER_REPEAT_MS)) continue;

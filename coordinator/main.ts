@@ -45,7 +45,12 @@ const program = new Command('colo-coordinator')
 program.parse();
 void main(program.opts<{ config: string; dev?: true; data: string; listen: string }>());
 
-async function main(options: { readonly config: string; readonly dev?: true; readonly data: string; readonly listen: string }): Promise<void> {
+async function main(options: {
+  readonly config: string;
+  readonly dev?: true;
+  readonly data: string;
+  readonly listen: string;
+}): Promise<void> {
   const clock = systemClock();
   let dev: DevEtcd | null = null;
   let config: CoordinatorConfig;
@@ -127,13 +132,22 @@ async function run(config: CoordinatorConfig, clock: Clock, dev: DevEtcd | null)
   server.value.setServing(true);
   log.info({ version, listen: config.listen, prefix: config.prefix, endpoints: config.etcd.endpoints }, 'started');
   systemd.ready();
-  const stopNaming = nameCluster({ clock, random, log, store }, keys, config.cluster, () => catalogue.snapshot() !== null && catalogue.cluster() === null);
-  const stopFeeding = feedWatchdog(clock, () => {
-    const fresh = clock.now() - (loop?.lastRoundAt() ?? 0) < ROUND_TOO_OLD_MS;
-    if (fresh) systemd.alive();
-    const state = leading.state();
-    systemd.status(state.kind === 'leader' ? `leads, term ${state.term}` : `follows ${state.leader ?? 'nobody'}`);
-  }, systemd.watchdogMs);
+  const stopNaming = nameCluster(
+    { clock, random, log, store },
+    keys,
+    config.cluster,
+    () => catalogue.snapshot() !== null && catalogue.cluster() === null,
+  );
+  const stopFeeding = feedWatchdog(
+    clock,
+    () => {
+      const fresh = clock.now() - (loop?.lastRoundAt() ?? 0) < ROUND_TOO_OLD_MS;
+      if (fresh) systemd.alive();
+      const state = leading.state();
+      systemd.status(state.kind === 'leader' ? `leads, term ${state.term}` : `follows ${state.leader ?? 'nobody'}`);
+    },
+    systemd.watchdogMs,
+  );
 
   let ending = false;
   const shutDown = (signal: string): void => {
@@ -159,14 +173,22 @@ async function run(config: CoordinatorConfig, clock: Clock, dev: DevEtcd | null)
 }
 
 /** The first coordinator of a new cluster gives it its incarnation; an existing one is never written over. */
-function nameCluster(ports: { clock: Clock; random: Random; log: Log; store: Store }, keys: Keys, name: string, missing: () => boolean): () => void {
+function nameCluster(
+  ports: { clock: Clock; random: Random; log: Log; store: Store },
+  keys: Keys,
+  name: string,
+  missing: () => boolean,
+): () => void {
   const { clock, random, log, store } = ports;
   let cancel: () => void = () => undefined;
   let stopped = false;
   const attempt = async (): Promise<void> => {
     if (missing()) {
       const value = clusterCodec.encode({ name, incarnation: incarnation(random.id()) });
-      const done = await store.txn([{ kind: 'create', key: keys.cluster, revision: 0 }], [{ kind: 'put', key: keys.cluster, value, lease: null }]);
+      const done = await store.txn(
+        [{ kind: 'create', key: keys.cluster, revision: 0 }],
+        [{ kind: 'put', key: keys.cluster, value, lease: null }],
+      );
       if (done.ok && done.value.succeeded) log.info({ cluster: name }, 'cluster-created');
     }
     if (!stopped) cancel = clock.after(1_000, () => void attempt());

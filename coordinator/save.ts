@@ -36,7 +36,8 @@ export async function saveDecision(store: Store, keys: Keys, guard: Compare, dra
   const read = await store.get(keys.record(draft.vm));
   if (!read.ok) return { kind: 'failed', detail: `outcome unknown, and the record cannot be read: ${read.error.detail}` };
   const { kv, revision } = read.value;
-  if (kv === null) return value === null && !answer.ok ? { kind: 'saved', record: null, revision } : { kind: 'lost-race', record: null, revision };
+  if (kv === null)
+    return value === null && !answer.ok ? { kind: 'saved', record: null, revision } : { kind: 'lost-race', record: null, revision };
   const decoded = vmRecordCodec.decode(kv.key, kv.value);
   if (!decoded.ok) return { kind: 'failed', detail: decoded.error.detail };
   const record = { value: decoded.value, modRevision: kv.modRevision };
@@ -67,6 +68,7 @@ function writesOf(keys: Keys, draft: Draft): readonly Write[] {
     const oldest = record.epoch - HISTORY_PER_VM;
     if (oldest > 0) writes.push({ kind: 'delete', key: keys.historyOf(vm, record.uid, oldest) });
   }
-  if (decision.stopWanted) writes.push({ kind: 'put', key: keys.spec(vm), value: vmWantedCodec.encode({ ...wanted, wanted: 'stopped' }), lease: null });
+  if (decision.stopWanted)
+    writes.push({ kind: 'put', key: keys.spec(vm), value: vmWantedCodec.encode({ ...wanted, wanted: 'stopped' }), lease: null });
   return writes;
 }

@@ -40,7 +40,12 @@ export function initialRecord(wanted: VmWanted): VmRecord {
   };
 }
 
-export function assemble(known: Known, wanted: VmWanted, record: VmRecord, before: Memory | null): { readonly view: VmView; readonly memory: Memory } {
+export function assemble(
+  known: Known,
+  wanted: VmWanted,
+  record: VmRecord,
+  before: Memory | null,
+): { readonly view: VmView; readonly memory: Memory } {
   const { now } = known;
   const entered = enterEpoch(before, record.epoch, now);
   const reportOf = (host: string): VmReport | null => {
@@ -54,7 +59,8 @@ export function assemble(known: Known, wanted: VmWanted, record: VmRecord, befor
     const report = reportOf(side.host);
     return report === null || judgeQemu(side.born, report) === 'unknown';
   };
-  const judge = (side: Side | null, unknownMs: number) => (side === null ? null : judgeSide(side, reportOf(side.host), heard(side.host), unknownMs));
+  const judge = (side: Side | null, unknownMs: number) =>
+    side === null ? null : judgeSide(side, reportOf(side.host), heard(side.host), unknownMs);
   const first = { a: judge(record.primary, 0), b: judge(record.secondary, 0) };
   const memory = remember(entered, first, { a: rawUnknown(record.primary), b: rawUnknown(record.secondary) }, now);
   const view: VmView = {
@@ -70,13 +76,21 @@ export function assemble(known: Known, wanted: VmWanted, record: VmRecord, befor
     epochAgeMs: sinceMs(memory.epochSince, now),
     doubtMs: sinceMs(memory.doubtSince, now),
     durationsMs: memory.durationsMs,
-    portBlocksTaken: new Set([...known.records.values()].filter((each) => each.vm !== record.vm && each.ports !== null).map((each) => each.ports?.migration ?? 0)),
+    portBlocksTaken: new Set(
+      [...known.records.values()].filter((each) => each.vm !== record.vm && each.ports !== null).map((each) => each.ports?.migration ?? 0),
+    ),
     portRange: known.portRange,
   };
   return { view, memory };
 }
 
-function hostView(known: Known, host: { readonly key: HostKey; readonly leased: boolean }, record: VmRecord, memory: Memory, report: VmReport | null): HostView {
+function hostView(
+  known: Known,
+  host: { readonly key: HostKey; readonly leased: boolean },
+  record: VmRecord,
+  memory: Memory,
+  report: VmReport | null,
+): HostView {
   const name = host.key.host;
   const link = known.links.get(name);
   const failedAt = memory.failedHosts.get(name);
@@ -86,7 +100,9 @@ function hostView(known: Known, host: { readonly key: HostKey; readonly leased: 
     leased: host.leased,
     freeDiskBytes: link?.report?.freeDiskBytes ?? 0,
     report,
-    sides: [...known.records.values()].filter((each) => each.vm !== record.vm && (each.primary?.host === name || each.secondary?.host === name)).length,
+    sides: [...known.records.values()].filter(
+      (each) => each.vm !== record.vm && (each.primary?.host === name || each.secondary?.host === name),
+    ).length,
     failedAgoMs: failedAt === undefined ? null : known.now - failedAt,
   };
 }

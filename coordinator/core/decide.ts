@@ -11,7 +11,12 @@ import { verdictRows } from './transitions-verdict.js';
 import type { VmView } from './view.js';
 
 /** The whole table, in order. Row 0 of SAFETY 9 stands before all others; the verdicts stand before the rest. */
-export const TABLE: readonly Row[] = [guestPoweredOff, ...stopFirst(), ...verdictRows, ...lifecycleRows.filter((row) => row.name !== 'stop-wanted' && row !== guestPoweredOff)];
+export const TABLE: readonly Row[] = [
+  guestPoweredOff,
+  ...stopFirst(),
+  ...verdictRows,
+  ...lifecycleRows.filter((row) => row.name !== 'stop-wanted' && row !== guestPoweredOff),
+];
 
 /** An operator's stop comes before any verdict about the pair that is to end anyway. */
 function stopFirst(): readonly Row[] {
@@ -20,7 +25,13 @@ function stopFirst(): readonly Row[] {
 
 export type Decision =
   /** Save this record (and the history entry), guarded by the leader key and the record's revision. */
-  | { readonly kind: 'save'; readonly row: string; readonly record: VmRecord; readonly history: HistoryEntry | null; readonly stopWanted: boolean }
+  | {
+      readonly kind: 'save';
+      readonly row: string;
+      readonly record: VmRecord;
+      readonly history: HistoryEntry | null;
+      readonly stopWanted: boolean;
+    }
   | { readonly kind: 'forget'; readonly row: string }
   /** The record stays; these orders are due. */
   | { readonly kind: 'act'; readonly row: string; readonly orders: readonly DueOrder[]; readonly reason: string; readonly hold: boolean };
@@ -36,7 +47,13 @@ function carryOut(view: VmView, row: Row, change: Change): Decision {
   switch (change.kind) {
     case 'edge': {
       const next: VmRecord = { ...record, ...change.patch, epoch: nextEpoch(record.epoch), row: row.name, sinceMs: view.wallMs };
-      return { kind: 'save', row: row.name, record: next, history: historyOf(view, row, next, change.evidence), stopWanted: change.stopWanted === true };
+      return {
+        kind: 'save',
+        row: row.name,
+        record: next,
+        history: historyOf(view, row, next, change.evidence),
+        stopWanted: change.stopWanted === true,
+      };
     }
     case 'note':
       return { kind: 'save', row: row.name, record: { ...record, ...change.patch }, history: null, stopWanted: false };

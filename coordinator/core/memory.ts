@@ -17,7 +17,15 @@ export interface Memory {
 }
 
 export function freshMemory(epoch: Epoch, now: Instant): Memory {
-  return { epoch, epochSince: now, unknownSince: { a: null, b: null }, doubtSince: null, troubleSince: null, failedHosts: new Map(), durationsMs: {} };
+  return {
+    epoch,
+    epochSince: now,
+    unknownSince: { a: null, b: null },
+    doubtSince: null,
+    troubleSince: null,
+    failedHosts: new Map(),
+    durationsMs: {},
+  };
 }
 
 /** Memory at the beginning of a look: a new epoch starts its own clocks. */
@@ -28,7 +36,12 @@ export function enterEpoch(memory: Memory | null, epoch: Epoch, now: Instant): M
 }
 
 /** Starts and stops the clocks by what the view shows. `view` must have been judged with no patience (`unknownMs` of 0 is fine). */
-export function remember(memory: Memory, view: Pick<VmView, 'a' | 'b'>, rawUnknown: { readonly a: boolean; readonly b: boolean }, now: Instant): Memory {
+export function remember(
+  memory: Memory,
+  view: Pick<VmView, 'a' | 'b'>,
+  rawUnknown: { readonly a: boolean; readonly b: boolean },
+  now: Instant,
+): Memory {
   const pairs = [view.a, view.b].filter((side) => side !== null && side.qemu !== 'unheard').map((side) => side?.pair ?? 'unknown');
   const allOk = pairs.length > 0 && pairs.every((pair) => pair === 'ok');
   const anyDead = [view.a, view.b].some((side) => side?.qemu === 'dead');

@@ -29,7 +29,9 @@ export function dueOrders(view: VmView, checkpoint: boolean): readonly DueOrder[
   const { record } = view;
   const own = ordersOfPhase(view);
   const forced: readonly DueOrder[] =
-    checkpoint && record.phase === 'protected' && view.a?.qemu === 'alive' ? [{ host: view.a.side.host, goal: { kind: 'checkpoint', born: view.a.side.born } }] : [];
+    checkpoint && record.phase === 'protected' && view.a?.qemu === 'alive'
+      ? [{ host: view.a.side.host, goal: { kind: 'checkpoint', born: view.a.side.born } }]
+      : [];
   const busy = new Set([...own, ...forced].map((each) => each.host));
   // A host is told one thing at a time; an order to start lets an earlier QEMU go by the same rule as an order to destroy it.
   return [...own, ...forced, ...leftovers(view).filter((each) => !busy.has(each.host))];
@@ -41,7 +43,9 @@ function ordersOfPhase(view: VmView): readonly DueOrder[] {
     case 'starting':
       return a === null || a.report?.aloneSince === record.epoch ? [] : [startAlone(view, a)];
     case 'solo':
-      return a === null || a.qemu !== 'alive' || runsAlone(a) ? [] : [{ host: a.side.host, goal: { kind: 'release-primary', born: a.side.born } }];
+      return a === null || a.qemu !== 'alive' || runsAlone(a)
+        ? []
+        : [{ host: a.side.host, goal: { kind: 'release-primary', born: a.side.born } }];
     case 'syncing':
       return syncing(view, a, b);
     case 'verdict':
@@ -59,12 +63,21 @@ function ordersOfPhase(view: VmView): readonly DueOrder[] {
   }
 }
 
-const runsAlone = (side: SideView): boolean => side.report?.qemu.kind === 'alive' && side.report.qemu.role === 'alone' && side.report.aloneSince !== null;
+const runsAlone = (side: SideView): boolean =>
+  side.report?.qemu.kind === 'alive' && side.report.qemu.role === 'alone' && side.report.aloneSince !== null;
 
 function startAlone(view: VmView, a: SideView): DueOrder {
   const { disk } = view.record;
   // Images are made only when there is no record of data anywhere, so that an empty disk never takes the place of a lost one.
-  return { host: a.side.host, goal: { kind: 'start-alone', born: a.side.born, images: disk === null || disk.images.length === 0 ? null : disk.images, create: disk === null } };
+  return {
+    host: a.side.host,
+    goal: {
+      kind: 'start-alone',
+      born: a.side.born,
+      images: disk === null || disk.images.length === 0 ? null : disk.images,
+      create: disk === null,
+    },
+  };
 }
 
 function syncing(view: VmView, a: SideView | null, b: SideView | null): readonly DueOrder[] {
@@ -101,7 +114,8 @@ function verdictOrders(view: VmView, a: SideView | null, b: SideView | null): re
         : { kind: 'release-secondary', born: a.side.born, ports: ports ?? noPorts };
     orders.push({ host: a.side.host, goal });
   }
-  if (b !== null && b.qemu !== 'dead' && b.report !== null && !b.report.held) orders.push({ host: b.side.host, goal: { kind: 'hold', born: b.side.born } });
+  if (b !== null && b.qemu !== 'dead' && b.report !== null && !b.report.held)
+    orders.push({ host: b.side.host, goal: { kind: 'hold', born: b.side.born } });
   return orders;
 }
 

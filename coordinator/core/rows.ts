@@ -49,4 +49,6 @@ export function failedTask(view: SideView | null, record: VmRecord): string | nu
 
 /** The guest itself powered off on this side. */
 export const poweredOff = (view: SideView | null): boolean =>
-  view?.report !== null && view?.report !== undefined && (view.report.guestShutdown || (view.report.qemu.kind === 'dead' && view.report.qemu.guestShutdown));
+  view?.report !== null &&
+  view?.report !== undefined &&
+  (view.report.guestShutdown || (view.report.qemu.kind === 'dead' && view.report.qemu.guestShutdown));

@@ -57,7 +57,9 @@ const diskChanged = (view: VmView): boolean => {
   const { a, record } = view;
   if (a === null || a.qemu !== 'alive' || a.report?.qemu.kind !== 'alive' || a.report.qemu.role !== 'alone') return false;
   const seen = diskOf(a, record);
-  return seen !== null && (record.disk === null || seen.state !== record.disk.state || seen.images.join('\n') !== record.disk.images.join('\n'));
+  return (
+    seen !== null && (record.disk === null || seen.state !== record.disk.state || seen.images.join('\n') !== record.disk.images.join('\n'))
+  );
 };
 
 /** Boots the one valid disk again on its host, or stops for good, as the spec says. */
@@ -65,17 +67,26 @@ function diedAlone(view: VmView, what: string): Change {
   if (view.wanted.spec.restart === 'never') {
     return edge(view, 'failed', `${what}, and restart is "never": stop and start the VM to run it again`, { secondary: null });
   }
-  return edge(view, 'stopped', `${what}; to be started again from the disk on ${view.record.disk?.host ?? view.a?.side.host ?? 'its host'}`, {
-    primary: null,
-    secondary: null,
-    verdict: null,
-    failedAttempts: view.record.phase === 'starting' ? view.record.failedAttempts + 1 : 0,
-    lastError: failedTask(view.a, view.record) ?? what,
-  });
+  return edge(
+    view,
+    'stopped',
+    `${what}; to be started again from the disk on ${view.record.disk?.host ?? view.a?.side.host ?? 'its host'}`,
+    {
+      primary: null,
+      secondary: null,
+      verdict: null,
+      failedAttempts: view.record.phase === 'starting' ? view.record.failedAttempts + 1 : 0,
+      lastError: failedTask(view.a, view.record) ?? what,
+    },
+  );
 }
 
 function giveUp(view: VmView, why: string): Change {
-  return edge(view, 'solo', `protection attempt given up: ${why}`, { secondary: null, failedAttempts: view.record.failedAttempts + 1, lastError: why });
+  return edge(view, 'solo', `protection attempt given up: ${why}`, {
+    secondary: null,
+    failedAttempts: view.record.failedAttempts + 1,
+    lastError: why,
+  });
 }
 
 export const guestPoweredOff: Row = {
@@ -95,7 +106,8 @@ export const lifecycleRows: readonly Row[] = [
     from: ['starting', 'solo', 'syncing', 'protected', 'failed', 'held'],
     to: 'stopping',
     why: 'The operator wants the VM stopped.',
-    when: (view) => wantedStopped(view) && !(view.record.phase === 'solo' && view.record.disk?.state === 'merging' && view.a?.qemu === 'alive'),
+    when: (view) =>
+      wantedStopped(view) && !(view.record.phase === 'solo' && view.record.disk?.state === 'merging' && view.a?.qemu === 'alive'),
     act: (view) => edge(view, 'stopping', 'stop wanted', {}),
   },
   {
@@ -119,7 +131,9 @@ export const lifecycleRows: readonly Row[] = [
     from: ['stopped'],
     to: 'same',
     why: 'The VM is deleted and no host has a QEMU of it.',
-    when: (view) => view.wanted.wanted === 'deleted' && view.hosts.every((each) => !each.heard || each.report === null || each.report.qemu.kind === 'absent'),
+    when: (view) =>
+      view.wanted.wanted === 'deleted' &&
+      view.hosts.every((each) => !each.heard || each.report === null || each.report.qemu.kind === 'absent'),
     act: () => ({ kind: 'forget' }),
   },
   {
@@ -136,7 +150,10 @@ export const lifecycleRows: readonly Row[] = [
     to: 'same',
     why: 'The VM is stopped, as wanted, or waits before it is tried again.',
     when: () => true,
-    act: (view) => ({ kind: 'none', reason: view.wanted.wanted === 'running' ? `will be started again: ${view.record.reason}` : view.record.reason }),
+    act: (view) => ({
+      kind: 'none',
+      reason: view.wanted.wanted === 'running' ? `will be started again: ${view.record.reason}` : view.record.reason,
+    }),
   },
   {
     name: 'started',
@@ -144,7 +161,12 @@ export const lifecycleRows: readonly Row[] = [
     to: 'solo',
     why: 'QEMU runs the guest alone.',
     when: (view) => view.a?.qemu === 'alive' && view.a.report?.aloneSince !== null && view.a.report?.aloneSince !== undefined,
-    act: (view) => edge(view, 'solo', 'runs alone, not protected yet', { disk: view.a === null ? view.record.disk : diskOf(view.a, view.record), failedAttempts: 0, lastError: null }),
+    act: (view) =>
+      edge(view, 'solo', 'runs alone, not protected yet', {
+        disk: view.a === null ? view.record.disk : diskOf(view.a, view.record),
+        failedAttempts: 0,
+        lastError: null,
+      }),
   },
   {
     name: 'start-failed',
@@ -152,7 +174,9 @@ export const lifecycleRows: readonly Row[] = [
     to: 'stopped',
     why: 'QEMU did not come up.',
     when: (view) =>
-      (view.a?.qemu === 'dead' && view.a.report?.qemu.kind === 'dead') || failedTask(view.a, view.record) !== null || (view.a?.qemu !== 'unheard' && tasksLate(view, 2 * START_MS)),
+      (view.a?.qemu === 'dead' && view.a.report?.qemu.kind === 'dead') ||
+      failedTask(view.a, view.record) !== null ||
+      (view.a?.qemu !== 'unheard' && tasksLate(view, 2 * START_MS)),
     act: (view) =>
       edge(view, 'stopped', `start failed: ${failedTask(view.a, view.record) ?? deathOf(view.a) ?? 'no answer in time'}`, {
         primary: null,
@@ -166,7 +190,10 @@ export const lifecycleRows: readonly Row[] = [
     to: 'same',
     why: 'QEMU is being started.',
     when: () => true,
-    act: (view) => ({ kind: 'none', reason: view.a?.qemu === 'unheard' ? `waits for host ${view.a.side.host}, whose agent is not heard` : view.record.reason }),
+    act: (view) => ({
+      kind: 'none',
+      reason: view.a?.qemu === 'unheard' ? `waits for host ${view.a.side.host}, whose agent is not heard` : view.record.reason,
+    }),
   },
   {
     name: 'died-alone',
@@ -202,7 +229,11 @@ export const lifecycleRows: readonly Row[] = [
       const ports = freshPorts(view);
       if (!spare.ok) return { kind: 'hold', reason: `not protected: ${spare.error}` };
       if (!ports.ok) return { kind: 'hold', reason: `not protected: ${ports.error}` };
-      return edge(view, 'syncing', `a new secondary is made on ${spare.value.key.host}`, { secondary: sideAt(spare.value, view), ports: ports.value, verdict: null });
+      return edge(view, 'syncing', `a new secondary is made on ${spare.value.key.host}`, {
+        secondary: sideAt(spare.value, view),
+        ports: ports.value,
+        verdict: null,
+      });
     },
   },
   {
@@ -218,8 +249,14 @@ export const lifecycleRows: readonly Row[] = [
     from: ['syncing'],
     to: 'protected',
     why: 'Both sides proved the pair: lock-step, outputs compared, disk replicated, a checkpoint seen.',
-    when: (view) => [view.a, view.b].every((each) => each?.qemu === 'alive' && each.report?.provenFor === view.record.epoch && each.pair === 'ok'),
-    act: (view) => edge(view, 'protected', 'protected', { disk: view.a === null ? view.record.disk : diskOf(view.a, view.record), failedAttempts: 0, lastError: null }),
+    when: (view) =>
+      [view.a, view.b].every((each) => each?.qemu === 'alive' && each.report?.provenFor === view.record.epoch && each.pair === 'ok'),
+    act: (view) =>
+      edge(view, 'protected', 'protected', {
+        disk: view.a === null ? view.record.disk : diskOf(view.a, view.record),
+        failedAttempts: 0,
+        lastError: null,
+      }),
   },
   {
     name: 'primary-died-syncing',
@@ -261,7 +298,14 @@ export const lifecycleRows: readonly Row[] = [
     when: (view) => {
       const { verdict } = view.record;
       const loser = verdict?.loser ?? null;
-      return view.a?.qemu === 'dead' && view.a.report?.aloneSince === null && view.a.report.epoch >= view.record.epoch && loser !== null && view.b?.qemu === 'alive' && view.b.report?.unpromotable === null;
+      return (
+        view.a?.qemu === 'dead' &&
+        view.a.report?.aloneSince === null &&
+        view.a.report.epoch >= view.record.epoch &&
+        loser !== null &&
+        view.b?.qemu === 'alive' &&
+        view.b.report?.unpromotable === null
+      );
     },
     act: (view) => reverse(view),
   },
@@ -270,7 +314,8 @@ export const lifecycleRows: readonly Row[] = [
     from: ['verdict'],
     to: 'stopped',
     why: 'The winner died after it may have released output: only its disk is valid.',
-    when: (view) => view.a?.qemu === 'dead' && (view.record.verdict?.loser === null || view.a.report?.aloneSince !== null || view.b?.qemu === 'dead'),
+    when: (view) =>
+      view.a?.qemu === 'dead' && (view.record.verdict?.loser === null || view.a.report?.aloneSince !== null || view.b?.qemu === 'dead'),
     act: (view) => diedAlone(view, deathOf(view.a) ?? 'the winner of the verdict died'),
   },
   {
@@ -290,7 +335,10 @@ export const lifecycleRows: readonly Row[] = [
     to: 'solo',
     why: 'The failover is done.',
     when: () => true,
-    act: (view) => edge(view, 'solo', 'runs alone after a failover, not protected yet', { disk: view.a === null ? view.record.disk : diskOf(view.a, view.record) }),
+    act: (view) =>
+      edge(view, 'solo', 'runs alone after a failover, not protected yet', {
+        disk: view.a === null ? view.record.disk : diskOf(view.a, view.record),
+      }),
   },
   {
     name: 'failed',
@@ -304,14 +352,17 @@ export const lifecycleRows: readonly Row[] = [
 
 function winnerRuns(view: VmView): boolean {
   const report = view.a?.report;
-  return view.a?.qemu === 'alive' && report?.qemu.kind === 'alive' && report.qemu.role === 'alone' && report.aloneSince === view.record.epoch;
+  return (
+    view.a?.qemu === 'alive' && report?.qemu.kind === 'alive' && report.qemu.role === 'alone' && report.aloneSince === view.record.epoch
+  );
 }
 
 /** The loser of an unexecuted verdict becomes the winner of a new one. In a verdict, `primary` is the winner and `secondary` the loser. */
 function reverse(view: VmView): Change {
   const { record } = view;
   const { verdict } = record;
-  if (verdict === null || verdict.loser === null || view.b?.report === null || view.b === null) return { kind: 'hold', reason: 'no loser to name' };
+  if (verdict === null || verdict.loser === null || view.b?.report === null || view.b === null)
+    return { kind: 'hold', reason: 'no loser to name' };
   const kind = verdict.kind === 'solo-primary' ? 'promote-secondary' : 'solo-primary';
   return edge(view, 'verdict', `${verdict.winner.host} is gone without having released; ${verdict.loser.host} goes on`, {
     primary: verdict.loser,
@@ -337,7 +388,8 @@ function attemptFailure(view: VmView): string | null {
   if (view.b?.qemu === 'dead' && view.b.report?.qemu.kind === 'dead') return deathOf(view.b) ?? 'the new secondary died';
   const failed = failedTask(view.a, view.record) ?? failedTask(view.b, view.record);
   if (failed !== null) return failed;
-  if (view.a?.pair === 'hard' || view.a?.pair === 'silent') return `the pair broke while it was made: ${view.a.report?.pair.evidence.at(-1) ?? view.a.pair}`;
+  if (view.a?.pair === 'hard' || view.a?.pair === 'silent')
+    return `the pair broke while it was made: ${view.a.report?.pair.evidence.at(-1) ?? view.a.pair}`;
   if (view.b?.qemu === 'unheard' && view.epochAgeMs > START_MS) return `the agent of ${view.b.side.host} is not heard`;
   if (view.epochAgeMs > protectLimitMs(view)) return `not protected within ${Math.round(protectLimitMs(view) / 1000)} s`;
   return null;

@@ -22,7 +22,8 @@ const broken = (view: SideView | null): boolean => pairIs(view, 'hard', 'silent'
 function notPromotable(view: VmView): string | null {
   const report = view.b?.report;
   if (report === null || report === undefined) return 'the secondary is not heard';
-  if (report.unpromotable !== null) return `the secondary on ${view.b?.side.host ?? '?'} did not load its last checkpoint: ${report.unpromotable}`;
+  if (report.unpromotable !== null)
+    return `the secondary on ${view.b?.side.host ?? '?'} did not load its last checkpoint: ${report.unpromotable}`;
   if (report.disk.replication === 'error') return `the disk of the secondary on ${view.b?.side.host ?? '?'} missed writes`;
   return null;
 }
@@ -36,7 +37,8 @@ function verdict(view: VmView, row: string, kind: Verdict['kind'], why: string):
   const { a, b, record } = view;
   if (a === null || b === null) return { kind: 'hold', reason: 'the record names no pair' };
   const recent = recentFailovers(view);
-  if (recent.length >= FAILOVERS_PER_HOUR) return { kind: 'hold', reason: `held: ${recent.length} failovers within an hour; the cause wants a human` };
+  if (recent.length >= FAILOVERS_PER_HOUR)
+    return { kind: 'hold', reason: `held: ${recent.length} failovers within an hour; the cause wants a human` };
   const [winner, loser] = kind === 'solo-primary' ? [a, b] : [b, a];
   return edge(view, 'verdict', why, {
     primary: winner.side,
@@ -47,15 +49,20 @@ function verdict(view: VmView, row: string, kind: Verdict['kind'], why: string):
   });
 }
 
-const promote = (row: string, why: (view: VmView) => string) => (view: VmView): Change => {
-  const unfit = notPromotable(view);
-  if (unfit === null) return verdict(view, row, 'promote-secondary', why(view));
-  // The primary's disk is whole when its QEMU died; a promoted secondary's would not be.
-  if (view.a?.qemu === 'dead') return bothDead(view, `the primary died and ${unfit}`);
-  return { kind: 'hold', reason: `data at risk: ${unfit}` };
-};
+const promote =
+  (row: string, why: (view: VmView) => string) =>
+  (view: VmView): Change => {
+    const unfit = notPromotable(view);
+    if (unfit === null) return verdict(view, row, 'promote-secondary', why(view));
+    // The primary's disk is whole when its QEMU died; a promoted secondary's would not be.
+    if (view.a?.qemu === 'dead') return bothDead(view, `the primary died and ${unfit}`);
+    return { kind: 'hold', reason: `data at risk: ${unfit}` };
+  };
 
-const solo = (row: string, why: (view: VmView) => string) => (view: VmView): Change => verdict(view, row, 'solo-primary', why(view));
+const solo =
+  (row: string, why: (view: VmView) => string) =>
+  (view: VmView): Change =>
+    verdict(view, row, 'solo-primary', why(view));
 
 /** Both sides of a pair without a verdict died: the primary's disk is the valid one. */
 function bothDead(view: VmView, what: string): Change {
@@ -68,7 +75,8 @@ function bothDead(view: VmView, what: string): Change {
   });
 }
 
-const breakOf = (view: VmView): string => [...(view.a?.report?.pair.evidence ?? []), ...(view.b?.report?.pair.evidence ?? [])].at(-1) ?? 'the pair is broken';
+const breakOf = (view: VmView): string =>
+  [...(view.a?.report?.pair.evidence ?? []), ...(view.b?.report?.pair.evidence ?? [])].at(-1) ?? 'the pair is broken';
 
 export const verdictRows: readonly Row[] = [
   {
@@ -101,7 +109,10 @@ export const verdictRows: readonly Row[] = [
     to: 'same',
     why: 'The primary died and nobody can say that the secondary is well: whoever chooses now may lose data.',
     when: (view) => is(view.a, 'dead'),
-    act: (view) => ({ kind: 'hold', reason: `the primary died and the secondary on ${view.b?.side.host ?? '?'} is ${view.b?.qemu ?? 'unheard'}; waiting for it` }),
+    act: (view) => ({
+      kind: 'hold',
+      reason: `the primary died and the secondary on ${view.b?.side.host ?? '?'} is ${view.b?.qemu ?? 'unheard'}; waiting for it`,
+    }),
   },
   {
     name: 'secondary-dead',
@@ -245,7 +256,10 @@ export const verdictRows: readonly Row[] = [
     to: 'same',
     why: 'What is left: hung beside hung or beside unheard. Any choice could lose data; an operator decides.',
     when: () => true,
-    act: (view) => ({ kind: 'hold', reason: `the primary is ${view.a?.qemu ?? '?'} and the secondary is ${view.b?.qemu ?? '?'}: no choice is safe` }),
+    act: (view) => ({
+      kind: 'hold',
+      reason: `the primary is ${view.a?.qemu ?? '?'} and the secondary is ${view.b?.qemu ?? '?'}: no choice is safe`,
+    }),
   },
 ];
 

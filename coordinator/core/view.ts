@@ -58,7 +58,12 @@ export function judgeSide(side: Side, report: VmReport | null, heard: boolean, u
   if (!heard) return { side, qemu: 'unheard', pair: 'none', report: null };
   if (report === null) return { side, qemu: afterDoubt(unknownMs), pair: 'unknown', report: null };
   const qemu = judgeQemu(side.born, report);
-  return { side, qemu: qemu === 'unknown' ? afterDoubt(unknownMs) : qemu, pair: report.pair.state === 'none' ? 'unknown' : report.pair.state, report };
+  return {
+    side,
+    qemu: qemu === 'unknown' ? afterDoubt(unknownMs) : qemu,
+    pair: report.pair.state === 'none' ? 'unknown' : report.pair.state,
+    report,
+  };
 }
 
 /** `unknown` before any patience is counted; the loop needs it to run its timer. */

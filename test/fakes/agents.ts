@@ -31,7 +31,14 @@ export function fakeAgents(clock: Clock, names: readonly string[], handlers: Age
     const vms = new Map<string, VmReport>();
     reports.set(name, vms);
     const host: FakeHost = {
-      key: { host: name, hostId: hostId(`id-${name}`), agentAddress: `${name}:1`, replicationAddress: `${name}-repl`, qemuVersion: '11.1', agentVersion: '0' },
+      key: {
+        host: name,
+        hostId: hostId(`id-${name}`),
+        agentAddress: `${name}:1`,
+        replicationAddress: `${name}-repl`,
+        qemuVersion: '11.1',
+        agentVersion: '0',
+      },
       heard: true,
       orders: [],
       failing: null,
@@ -45,10 +52,14 @@ export function fakeAgents(clock: Clock, names: readonly string[], handlers: Age
       killQemu: (vm) => {
         const report = vms.get(vm);
         if (report === undefined || report.qemu.kind === 'absent') throw new Error(`${name} runs no QEMU of ${vm}`);
-        host.set(vm, { qemu: { kind: 'dead', born: report.qemu.born, why: 'killed', guestShutdown: false }, pair: { state: 'none', evidence: [] } });
+        host.set(vm, {
+          qemu: { kind: 'dead', born: report.qemu.born, why: 'killed', guestShutdown: false },
+          pair: { state: 'none', evidence: [] },
+        });
         for (const other of hosts.values()) {
           const paired = other.vm(vm);
-          if (other !== host && paired?.qemu.kind === 'alive' && paired.qemu.role !== 'alone') other.set(vm, { pair: { state: 'hard', evidence: ['COLO_EXIT'] } });
+          if (other !== host && paired?.qemu.kind === 'alive' && paired.qemu.role !== 'alone')
+            other.set(vm, { pair: { state: 'hard', evidence: ['COLO_EXIT'] } });
         }
       },
     };
@@ -60,7 +71,13 @@ export function fakeAgents(clock: Clock, names: readonly string[], handlers: Age
     const { goal, vm } = order;
     const before = vms?.get(vm) ?? fresh(order);
     const base: VmReport = { ...before, term: order.term, epoch: order.epoch, task: { kind: 'idle' } };
-    const alive = (born: Epoch, role: 'alone' | 'primary' | 'secondary'): QemuReport => ({ kind: 'alive', born, pid: 1, role, runstate: 'running' });
+    const alive = (born: Epoch, role: 'alone' | 'primary' | 'secondary'): QemuReport => ({
+      kind: 'alive',
+      born,
+      pid: 1,
+      role,
+      runstate: 'running',
+    });
     const put = (report: VmReport): void => {
       vms?.set(vm, report);
       handlers.changed(host.key.host);
@@ -91,7 +108,15 @@ export function fakeAgents(clock: Clock, names: readonly string[], handlers: Age
         return put(base);
       case 'stop':
       case 'destroy':
-        return put({ ...base, qemu: { kind: 'absent' }, aloneSince: null, provenFor: null, readyFor: null, held: false, pair: { state: 'none', evidence: [] } });
+        return put({
+          ...base,
+          qemu: { kind: 'absent' },
+          aloneSince: null,
+          provenFor: null,
+          readyFor: null,
+          held: false,
+          pair: { state: 'none', evidence: [] },
+        });
     }
   }
 
@@ -147,7 +172,14 @@ function fresh(order: Order): VmReport {
     coloExited: false,
     unpromotable: null,
     task: { kind: 'idle' },
-    disk: { diskId: `disk-${order.vm}` as never, stampEpoch: null, state: 'clean', images: ['/d/disk0.raw'], replication: 'none', localError: false },
+    disk: {
+      diskId: `disk-${order.vm}` as never,
+      stampEpoch: null,
+      state: 'clean',
+      images: ['/d/disk0.raw'],
+      replication: 'none',
+      localError: false,
+    },
     resync: null,
     durationsMs: {},
   };

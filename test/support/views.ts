@@ -72,7 +72,14 @@ export function aReport(born: number, change: Partial<VmReport> = {}): VmReport 
     coloExited: false,
     unpromotable: null,
     task: { kind: 'idle' },
-    disk: { diskId: diskId('disk'), stampEpoch: epoch(1), state: 'clean', images: ['/d/disk0.raw'], replication: 'none', localError: false },
+    disk: {
+      diskId: diskId('disk'),
+      stampEpoch: epoch(1),
+      state: 'clean',
+      images: ['/d/disk0.raw'],
+      replication: 'none',
+      localError: false,
+    },
     resync: null,
     durationsMs: {},
     ...change,
@@ -80,7 +87,13 @@ export function aReport(born: number, change: Partial<VmReport> = {}): VmReport 
 }
 
 /** A side of a protected pair as the table sees it. */
-export function aJudged(side: Side, role: 'primary' | 'secondary', qemu: Judged, pair: PairState, change: Partial<VmReport> = {}): SideView {
+export function aJudged(
+  side: Side,
+  role: 'primary' | 'secondary',
+  qemu: Judged,
+  pair: PairState,
+  change: Partial<VmReport> = {},
+): SideView {
   if (qemu === 'unheard') return { side, qemu, pair: 'none', report: null };
   const pid = 100;
   const state: VmReport['qemu'] =
@@ -108,7 +121,8 @@ export function aHost(name: string, change: Partial<HostView> = {}): HostView {
 
 export function aView(change: Partial<VmView> = {}): VmView {
   const record = change.record ?? aRecord();
-  const judged = (side: Side | null, role: 'primary' | 'secondary'): SideView | null => (side === null ? null : aJudged(side, role, 'alive', 'ok'));
+  const judged = (side: Side | null, role: 'primary' | 'secondary'): SideView | null =>
+    side === null ? null : aJudged(side, role, 'alive', 'ok');
   return {
     incarnation: incarnation('inc-1'),
     term: term(7),

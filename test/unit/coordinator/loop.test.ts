@@ -80,8 +80,18 @@ describe('the life of a VM', () => {
     const { define, phase, record, history } = make();
     define();
     await phase('protected');
-    expect(record()).toMatchObject({ epoch: 4, primary: { host: 'host1', born: 1 }, secondary: { host: 'host2', born: 3 }, disk: { host: 'host1', state: 'clean' } });
-    expect(history().map((each) => `${each.epoch} ${each.from}->${each.to}`)).toEqual(['1 stopped->starting', '2 starting->solo', '3 solo->syncing', '4 syncing->protected']);
+    expect(record()).toMatchObject({
+      epoch: 4,
+      primary: { host: 'host1', born: 1 },
+      secondary: { host: 'host2', born: 3 },
+      disk: { host: 'host1', state: 'clean' },
+    });
+    expect(history().map((each) => `${each.epoch} ${each.from}->${each.to}`)).toEqual([
+      '1 stopped->starting',
+      '2 starting->solo',
+      '3 solo->syncing',
+      '4 syncing->protected',
+    ]);
   });
 
   it('the primary dies -> the secondary runs alone, the disk is its own, and the pair is made again with the other host', async () => {
@@ -90,7 +100,12 @@ describe('the life of a VM', () => {
     await phase('protected');
     agents.host('host1').killQemu('demo');
     await phase('solo');
-    expect(record()).toMatchObject({ primary: { host: 'host2' }, secondary: null, disk: { host: 'host2' }, verdict: { kind: 'promote-secondary' } });
+    expect(record()).toMatchObject({
+      primary: { host: 'host2' },
+      secondary: null,
+      disk: { host: 'host2' },
+      verdict: { kind: 'promote-secondary' },
+    });
     await phase('protected');
     expect(record()?.primary?.host).toBe('host2');
     expect(agents.host('host1').vm('demo')?.qemu.kind === 'absent' || record()?.secondary?.host === 'host1').toBe(true);
@@ -116,7 +131,12 @@ describe('the life of a VM', () => {
     agents.host('host2').killQemu('demo');
     await phase('solo');
     expect(history().filter((each) => each.to === 'verdict')).toHaveLength(1);
-    expect(agents.host('host1').orders.filter((each) => each.goal.kind === 'release-primary').every((each) => each.epoch === 5)).toBe(true);
+    expect(
+      agents
+        .host('host1')
+        .orders.filter((each) => each.goal.kind === 'release-primary')
+        .every((each) => each.epoch === 5),
+    ).toBe(true);
   });
 
   it('the store is away when the primary dies -> nobody is ordered anything until it is back, then the secondary goes on', async () => {
@@ -203,7 +223,11 @@ describe('the life of a VM', () => {
     await phase('stopped');
     expect(['host1', 'host2'].map((host) => agents.host(host).vm('demo')?.qemu.kind)).toEqual(['absent', 'absent']);
     define({ wanted: 'deleted' });
-    await clock.until('the keys are gone', BOUND_MS, () => etcd.read(keys.spec('demo')) === null && etcd.read(keys.record('demo')) === null);
+    await clock.until(
+      'the keys are gone',
+      BOUND_MS,
+      () => etcd.read(keys.spec('demo')) === null && etcd.read(keys.record('demo')) === null,
+    );
   });
 
   it('the winner dies before it released -> the other side is named in a new epoch', async () => {
@@ -216,7 +240,9 @@ describe('the life of a VM', () => {
     agents.host('host1').set('demo', { disk: { ...aReport(1).disk, localError: true } });
     await phase('verdict');
     await clock.advance(100);
-    agents.host('host2').set('demo', { qemu: { kind: 'dead', born: record()?.primary?.born ?? epoch(0), why: 'killed', guestShutdown: false } });
+    agents
+      .host('host2')
+      .set('demo', { qemu: { kind: 'dead', born: record()?.primary?.born ?? epoch(0), why: 'killed', guestShutdown: false } });
     await phase('solo');
     expect(record()).toMatchObject({ primary: { host: 'host1' }, verdict: { kind: 'solo-primary', row: 'winner-gone' } });
   });

@@ -11,7 +11,10 @@ import { aJudged, aSide, aView } from '../../support/views.js';
 type Seen = readonly [Judged, PairState];
 const PAIRS: readonly PairState[] = ['ok', 'hard', 'silent', 'unknown'];
 const STATES: readonly Judged[] = ['alive', 'dead', 'hung', 'unknown'];
-const SIDES: readonly Seen[] = [['unheard', 'none'], ...STATES.flatMap((qemu) => PAIRS.filter((pair) => qemu !== 'dead' || pair !== 'ok').map((pair) => [qemu, pair] as const))];
+const SIDES: readonly Seen[] = [
+  ['unheard', 'none'],
+  ...STATES.flatMap((qemu) => PAIRS.filter((pair) => qemu !== 'dead' || pair !== 'ok').map((pair) => [qemu, pair] as const)),
+];
 
 const A = aSide('host1', 1);
 const B = aSide('host2', 3);
@@ -90,13 +93,20 @@ describe('the table of verdicts', () => {
   });
 
   it('the guest powers off while the pair breaks -> stopping, never a verdict', () => {
-    const decision = decide(aView({ a: aJudged(A, 'primary', 'alive', 'hard', { guestShutdown: true }), b: aJudged(B, 'secondary', 'alive', 'hard') }));
+    const decision = decide(
+      aView({ a: aJudged(A, 'primary', 'alive', 'hard', { guestShutdown: true }), b: aJudged(B, 'secondary', 'alive', 'hard') }),
+    );
     expect(decision).toMatchObject({ kind: 'save', row: 'guest-poweroff', stopWanted: true, record: { phase: 'stopping' } });
   });
 
   it('the primary died and the secondary missed writes or did not load its checkpoint -> the disk of the primary is booted, nobody is promoted', () => {
-    for (const unfit of [{ unpromotable: 'load device state failed' }, { disk: { ...aJudged(B, 'secondary', 'alive', 'hard').report?.disk, replication: 'error' } }]) {
-      const decision = decide(aView({ a: aJudged(A, 'primary', 'dead', 'hard'), b: aJudged(B, 'secondary', 'alive', 'hard', unfit as never) }));
+    for (const unfit of [
+      { unpromotable: 'load device state failed' },
+      { disk: { ...aJudged(B, 'secondary', 'alive', 'hard').report?.disk, replication: 'error' } },
+    ]) {
+      const decision = decide(
+        aView({ a: aJudged(A, 'primary', 'dead', 'hard'), b: aJudged(B, 'secondary', 'alive', 'hard', unfit as never) }),
+      );
       expect(decision).toMatchObject({ kind: 'save', record: { phase: 'stopped', disk: { host: 'host1' } } });
     }
   });
@@ -107,7 +117,14 @@ describe('the table of verdicts', () => {
     expect(decision).toMatchObject({
       kind: 'save',
       row: 'primary-dead',
-      record: { epoch: 5, phase: 'verdict', primary: B, secondary: A, verdict: { kind: 'promote-secondary', winner: B, loser: A }, disk: { host: 'host2', state: 'merging' } },
+      record: {
+        epoch: 5,
+        phase: 'verdict',
+        primary: B,
+        secondary: A,
+        verdict: { kind: 'promote-secondary', winner: B, loser: A },
+        disk: { host: 'host2', state: 'merging' },
+      },
       history: { from: 'protected', to: 'verdict' },
     });
     if (decision.kind !== 'save') return;
