@@ -96,8 +96,12 @@ export class Vm {
     return this.journal.spec;
   }
 
+  get counts(): { readonly disks: number; readonly nics: number } {
+    return { disks: this.spec.disks.length, nics: this.spec.nics.length };
+  }
+
   get names(): VmNames {
-    return vmNames(this.spec.disks.length, this.spec.nics.length);
+    return vmNames(this.counts.disks, this.counts.nics);
   }
 
   paths(born: Epoch): QemuPaths {

@@ -14,14 +14,13 @@ import {
   PROBE_SILENT_MS,
   RECONNECT_MS,
 } from '../core/bounds.js';
-import { CAPABILITY_QUERIES, capabilitiesFrom } from '../core/capabilities.js';
 import type { QemuFacts } from '../core/facts.js';
 import { lastWords, saysUnpromotable } from '../core/qemu-log.js';
 import type { MonitorHandlers, QmpEvent } from '../core/procedures/port.js';
 import { nothingSeen, seeBreak, seeEvent } from '../core/seen.js';
 import { isMerging } from '../core/situation.js';
 import { noteMergeEnded } from './disk.js';
-import { ask, readFacts } from './look.js';
+import { readCapabilities, readFacts } from '../read-facts.js';
 import { proveSecondary } from './pair.js';
 import type { Link, Vm } from './vm.js';
 import type { Epoch, Instant } from '../../shared/core/ids.js';
@@ -81,10 +80,9 @@ class Watch {
       return null;
     }
     const monitor = connected.value;
-    const answers = await ask(monitor, CAPABILITY_QUERIES, LOOK_MS);
-    const capabilities = answers.ok ? capabilitiesFrom(answers.value) : answers;
+    const capabilities = await readCapabilities(monitor, LOOK_MS);
     if (this.#over || !capabilities.ok) {
-      if (!capabilities.ok) log.warn({ vm: vm.name, error: capabilities.error }, 'monitor-not-usable');
+      if (!capabilities.ok) log.warn({ vm: vm.name, error: capabilities.error.description }, 'monitor-not-usable');
       monitor.close();
       return null;
     }
@@ -155,7 +153,7 @@ class Watch {
 
   async #look(link: Link): Promise<void> {
     const vm = this.#vm;
-    const read = await readFacts(link.monitor, vm.names, LOOK_MS);
+    const read = await readFacts(link.monitor, vm.counts, LOOK_MS);
     if (vm.link !== link || !read.ok) return;
     vm.mainLoopSilentSince = null;
     this.#take(read.value);

@@ -1,0 +1,163 @@
+// A stage for two real agents: two hosts as network namespaces, an etcd in this one, the guest's network bridged to this one, so that the
+// test is client and coordinator at once. The coordinator's part is played by hand: records are written, then orders are sent.
+
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+
+export const QEMU_DIR = process.env['COLO_QEMU_DIR'] ?? '/var/cache/colo-ha/qemu-11.1/bin';
+export const DIST = process.env['COLO_DIST'] ?? join(process.cwd(), 'dist');
+export const GUEST_ADDRESS = '10.214.7.2';
+export const ADDRESS = { a: '10.214.8.1', b: '10.214.8.2' } as const;
+export const ETCD = 'http://10.214.8.254:2379';
+export const PREFIX = '/colo/stage';
+export type HostName = keyof typeof ADDRESS;
+export const HOSTS: readonly HostName[] = ['a', 'b'];
+
+const SPACE: Readonly<Record<HostName, string>> = { a: 'colo-aga', b: 'colo-agb' };
+
+/** Why the tests of this folder cannot run here; null = they can. */
+export function missing(): string | null {
+  if (process.getuid?.() !== 0) return 'needs root for network namespaces';
+  const files = ['qemu-system-x86_64', 'qemu-img', 'etcd'].map((name) => join(QEMU_DIR, name));
+  const absent = [...files, join(DIST, 'agent/main.js')].filter((file) => !existsSync(file));
+  return absent.length > 0 ? `needs ${absent.join(', ')}` : null;
+}
+
+export function raiseNetwork(folder: string): void {
+  strikeNetwork();
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  for (const [bridge, address] of [
+    ['colo-agl', '10.214.7.1/24'],
+    ['colo-agr', '10.214.8.254/24'],
+  ] as const) {
+    run('ip', 'link', 'add', bridge, 'type', 'bridge', 'forward_delay', '0', 'stp_state', '0');
+    run('ip', 'addr', 'add', address, 'dev', bridge);
+    run('ip', 'link', 'set', bridge, 'up');
+  }
+  for (const host of HOSTS) {
+    const space = SPACE[host];
+    run('ip', 'netns', 'add', space);
+    inSpace(host, 'ip', 'link', 'set', 'lo', 'up');
+    for (const [name, outside, bridge] of [
+      ['repl', `colo-agr${host}`, 'colo-agr'],
+      ['uplink', `colo-agl${host}`, 'colo-agl'],
+    ] as const) {
+      run('ip', 'link', 'add', outside, 'type', 'veth', 'peer', 'name', name, 'netns', space);
+      run('ip', 'link', 'set', outside, 'master', bridge, 'up');
+      inSpace(host, 'ip', 'link', 'set', name, 'up');
+    }
+    inSpace(host, 'ip', 'addr', 'add', `${ADDRESS[host]}/24`, 'dev', 'repl');
+    inSpace(host, 'ip', 'route', 'change', '10.214.8.0/24', 'dev', 'repl', 'src', ADDRESS[host], 'quickack', '1');
+    inSpace(host, 'ip', 'link', 'add', 'br-guest', 'type', 'bridge', 'forward_delay', '0', 'stp_state', '0');
+    inSpace(host, 'ip', 'link', 'set', 'br-guest', 'up');
+    inSpace(host, 'ip', 'link', 'set', 'uplink', 'master', 'br-guest');
+  }
+}
+
+export function strikeNetwork(): void {
+  for (const host of HOSTS) attempt('ip', 'netns', 'del', SPACE[host]);
+  for (const host of HOSTS) for (const kind of ['r', 'l']) attempt('ip', 'link', 'del', `colo-ag${kind}${host}`);
+  for (const bridge of ['colo-agl', 'colo-agr']) attempt('ip', 'link', 'del', bridge);
+}
+
+/** Names of the taps that are there on a host. */
+export function taps(host: HostName): readonly string[] {
+  return inSpace(host, 'ls', '/sys/class/net')
+    .split(/\s+/)
+    .filter((name) => /^colo.*n\d+$/.test(name));
+}
+
+export function startEtcd(folder: string): ChildProcess {
+  const log = openSync(join(folder, 'etcd.log'), 'a');
+  const data = join(folder, 'etcd');
+  return spawn(
+    join(QEMU_DIR, 'etcd'),
+    ['--data-dir', data, '--listen-client-urls', ETCD, '--advertise-client-urls', ETCD, '--listen-peer-urls', 'http://10.214.8.254:2380', '--initial-advertise-peer-urls', 'http://10.214.8.254:2380', '--initial-cluster', 'default=http://10.214.8.254:2380', '--log-level', 'warn'],
+    { stdio: ['ignore', log, log] },
+  );
+}
+
+export class AgentProcess {
+  readonly host: HostName;
+  readonly folder: string;
+  readonly address: string;
+  #child: ChildProcess | null = null;
+
+  constructor(host: HostName, folder: string) {
+    this.host = host;
+    this.folder = join(folder, host);
+    this.address = `${ADDRESS[host]}:7400`;
+    mkdirSync(this.folder, { recursive: true });
+    writeFileSync(
+      this.configFile,
+      stringify({
+        cluster: 'stage',
+        prefix: PREFIX,
+        etcd: { endpoints: [ETCD] },
+        insecureLab: true,
+        host,
+        listen: this.address,
+        replicationAddress: ADDRESS[host],
+        stateDir: this.stateDir,
+        runtimeDir: join(this.folder, 'run'),
+        bridge: 'br-guest',
+        qemu: { system: join(QEMU_DIR, 'qemu-system-x86_64'), img: join(QEMU_DIR, 'qemu-img') },
+        launcher: 'detached',
+        logLevel: 'debug',
+      }),
+    );
+  }
+
+  get configFile(): string {
+    return join(this.folder, 'agent.yaml');
+  }
+
+  get stateDir(): string {
+    return join(this.folder, 'state');
+  }
+
+  get logFile(): string {
+    return join(this.folder, 'agent.log');
+  }
+
+  start(): void {
+    const log = openSync(this.logFile, 'a');
+    const args = ['netns', 'exec', SPACE[this.host], process.execPath, join(DIST, 'agent/main.js'), '--config', this.configFile];
+    this.#child = spawn('ip', args, { stdio: ['ignore', log, log] });
+  }
+
+  /** `ip netns exec` becomes the agent, so this is the agent's own pid. */
+  async end(signal: NodeJS.Signals): Promise<void> {
+    const child = this.#child;
+    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = new Promise((resolve) => child.once('exit', resolve));
+    child.kill(signal);
+    await gone;
+    this.#child = null;
+  }
+
+  /** The process that the agent noted for its QEMU. */
+  qemuPid(vm: string): number {
+    const note = JSON.parse(readFileSync(join(this.stateDir, 'vms', vm, 'qemu.json'), 'utf8')) as { pid: number };
+    return note.pid;
+  }
+}
+
+export function inSpace(host: HostName, ...argv: readonly string[]): string {
+  return run('ip', 'netns', 'exec', SPACE[host], ...argv);
+}
+
+export function run(program: string, ...args: readonly string[]): string {
+  return execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+function attempt(program: string, ...args: readonly string[]): void {
+  try {
+    run(program, ...args);
+  } catch {
+    // What is not there need not be removed.
+  }
+}
