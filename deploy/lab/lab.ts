@@ -21,6 +21,7 @@ import {
 } from './plan.js';
 import { identify, isAlive, sendSignal, waitForEnd, type ProcessIdentity } from './process-identity.js';
 import { daemonOf, lastLines, startDaemon } from './processes.js';
+import { startProber } from './prober.js';
 import { livingQemus } from './qemus.js';
 import { claimIndex, planOf, readRecord, releaseIndex, removeEmptyBases, writeRecord, type Daemon, type LabRecord } from './record.js';
 import { guestImage, prepareQemu, programs, type QemuVersion } from './tree.js';
@@ -39,6 +40,7 @@ export interface UpOptions {
 const ETCD_READY_MS = 20_000;
 const CLUSTER_READY_MS = 60_000;
 const START_MS = 60_000;
+const BOOT_MS = 60_000;
 const PROTECT_MS = 180_000;
 const END_MS = 5_000;
 
@@ -81,8 +83,12 @@ export async function bringUpVm(plan: LabPlan, vm: string, options: Pick<UpOptio
   const file = join(plan.runFolder, `${vm}.yaml`);
   writeFileSync(file, guestVmFile(plan, { name: vm, number: 0, image: await guestImage(), qemu: options.qemu }));
   await coloctl(plan, ['vm', 'define', '-f', file], call);
+  // Under TCG a guest that boots inside COLO takes many times as long, so it is protected only once it answers.
+  await coloctl(plan, ['vm', 'unprotect', vm], call);
   await coloctl(plan, ['vm', 'start', vm, '--wait', '--timeout', `${START_MS / 1000}s`], { ...call, deadlineMs: START_MS + 5_000 });
-  options.report(`VM ${vm}: runs, guest at ${plan.guest.address}:${plan.guest.port}`);
+  const prober = startProber(plan, { probe: 'closed-loop', reconnect: true });
+  await prober.waitForMore(1, BOOT_MS, options.signal).finally(() => prober.stop());
+  options.report(`VM ${vm}: runs, guest answers at ${plan.guest.address}:${plan.guest.port}`);
   await coloctl(plan, ['vm', 'protect', vm, '--wait', '--timeout', `${PROTECT_MS / 1000}s`], { ...call, deadlineMs: PROTECT_MS + 5_000 });
   options.report(`VM ${vm}: protected`);
 }

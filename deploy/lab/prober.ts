@@ -25,7 +25,7 @@ export interface Prober {
   /** All that has been written until now. */
   lines(): readonly ProbeLine[];
   /** Until it has written so many answers (or transfers, or guest queries) more than now. */
-  waitForMore(count: number, boundMs: number): Promise<void>;
+  waitForMore(count: number, boundMs: number, signal?: AbortSignal): Promise<void>;
   /** Ends it, and gives all lines. */
   stop(): Promise<readonly ProbeLine[]>;
 }
@@ -50,9 +50,14 @@ export function startProber(plan: LabPlan, options: ProberOptions): Prober {
   return {
     file,
     lines,
-    waitForMore: async (count, boundMs) => {
+    waitForMore: async (count, boundMs, signal) => {
       const wanted = exchanges() + count;
-      await waitFor({ what: `${count} more ${options.probe} exchanges with the guest`, boundMs }, () => {
+      const wait = {
+        what: `${count} more ${options.probe} exchanges with the guest`,
+        boundMs,
+        ...(signal === undefined ? {} : { signal }),
+      };
+      await waitFor(wait, () => {
         if (failure !== null) throw new LabError(`the prober cannot be started: ${failure.message}`);
         if (exchanges() >= wanted) return true;
         if (hasEnded(child)) throw new LabError(`the ${options.probe} prober ended: ${describeEnd(lines())}`);
