@@ -211,7 +211,7 @@ describe('a command', () => {
 
 describe('what QEMU would not say', () => {
   test('an answer to nobody -> told and dropped', async () => {
-    const connection = await opened();
+    await opened();
     qemu.say('{"return":{},"id":"of-a-dead-agent-7"}\n');
     await expect.poll(() => strays).toMatchObject([{ kind: 'unknown-id' }]);
     expect(ends).toEqual([]);
