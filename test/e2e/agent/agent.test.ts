@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { guestImage } from '../../../deploy/lab/tree.js';
 import { vmUid, type Epoch } from '../../../shared/core/ids.js';
 import type { VmSpec } from '../../../shared/core/model.js';
+import { waitFor } from '../../support/wait.js';
 import { Cluster } from './cluster.js';
 import { GuestClient } from './client.js';
 import { AgentProcess, GUEST_ADDRESS, missing, raiseNetwork, startEtcd, strikeNetwork, taps, type HostName } from './stage.js';
@@ -29,7 +30,7 @@ describe.skipIf(why !== null)('two agents', () => {
       agents[host].start();
     }
     cluster = new Cluster(VM, specOf(image), 'uid-of-the-test');
-    await waitFor(() => cluster.reports.a !== null && cluster.reports.b !== null, 15_000, 'both agents report');
+    await waitFor(() => cluster.reports.a !== null && cluster.reports.b !== null, { what: 'both agents to report', boundMs: 30_000 });
     await cluster.begin();
   });
 
@@ -200,14 +201,6 @@ function specOf(image: { readonly kernel: string; readonly initrd: string }): Vm
     restart: 'always',
     shutdownGraceMs: 2_000,
   };
-}
-
-async function waitFor(holds: () => boolean, ms: number, what: string): Promise<void> {
-  const end = performance.now() + ms;
-  while (!holds()) {
-    if (performance.now() > end) throw new Error(`not within ${ms} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }
 
 function rounded(times: Readonly<Record<string, number>>): Readonly<Record<string, number>> {

@@ -2,8 +2,11 @@
 
 import { createConnection, type Socket } from 'node:net';
 import { LINE_PORT, parseAnswer } from '../../../deploy/lab/guest-protocol.js';
+import { systemClock } from '../../../shared/io/clock.js';
+import { waitFor } from '../../support/wait.js';
 
 const PERIOD_MS = 30;
+const clock = systemClock();
 
 export class GuestClient {
   readonly #address: string;
@@ -34,13 +37,13 @@ export class GuestClient {
       for (let end = buffered.indexOf('\n'); end >= 0; end = buffered.indexOf('\n')) {
         this.#take(buffered.slice(0, end));
         buffered = buffered.slice(end + 1);
-        setTimeout(ask, PERIOD_MS);
+        clock.after(PERIOD_MS, ask);
       }
     });
     socket.on('error', (error) => {
       // Until the guest has booted nobody answers.
       if (this.#counters.length > 0) this.#problems.push(error.message);
-      else setTimeout(() => this.#connect(), 100);
+      else clock.after(100, () => this.#connect());
     });
   }
 
@@ -59,11 +62,12 @@ export class GuestClient {
   /** So many further answers. */
   async answers(count: number, ms: number): Promise<void> {
     const wanted = this.#counters.length + count;
-    const end = performance.now() + ms;
-    while (this.#counters.length < wanted) {
-      if (performance.now() > end) throw new Error(`${this.#counters.length} of ${wanted} answers; ${this.#problems.join('; ')}`);
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    await waitFor(() => this.#counters.length >= wanted, {
+      what: `${count} answers of the guest`,
+      boundMs: ms,
+      everyMs: 5,
+      context: () => `${this.#counters.length} of ${wanted}; ${this.#problems.join('; ')}`,
+    });
   }
 
   longestGapMs(): number {

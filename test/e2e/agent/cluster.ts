@@ -118,7 +118,11 @@ export class Cluster {
     return [...listed.value.keys.keys()];
   }
 
-  async order(host: HostName, goal: Goal, other: Partial<{ epoch: Epoch; term: number; uid: string; incarnation: string }> = {}): Promise<OrderAnswer> {
+  async order(
+    host: HostName,
+    goal: Goal,
+    other: Partial<{ epoch: Epoch; term: number; uid: string; incarnation: string }> = {},
+  ): Promise<OrderAnswer> {
     const request = orderToWire({
       incarnation: incarnation(other.incarnation ?? INCARNATION),
       vm: this.vm,
@@ -172,7 +176,10 @@ export class Cluster {
     await this.save({ phase: 'starting', primary: this.side(host, born), secondary: null, verdict: null });
     await this.obey(host, { kind: 'start-alone', born, images, create: images === null });
     await this.until(host, 'alone', (report) => report.aloneSince === born);
-    await this.save({ phase: 'solo', disk: { host, diskId: this.report(host)?.disk.diskId ?? diskId('?'), epoch: born, state: 'clean', images: [] } });
+    await this.save({
+      phase: 'solo',
+      disk: { host, diskId: this.report(host)?.disk.diskId ?? diskId('?'), epoch: born, state: 'clean', images: [] },
+    });
   }
 
   /** A secondary on `other`, and the pair proven. */
@@ -208,7 +215,11 @@ export class Cluster {
     const saved = clock.now();
     await this.obey(winner, promoted ? { kind: 'release-secondary', born, ports } : { kind: 'release-primary', born });
     const ordered = clock.now();
-    const alone = await this.until(winner, 'alone', (report) => report.aloneSince === this.record.epoch && report.qemu.kind === 'alive' && report.qemu.role === 'alone');
+    const alone = await this.until(
+      winner,
+      'alone',
+      (report) => report.aloneSince === this.record.epoch && report.qemu.kind === 'alive' && report.qemu.role === 'alone',
+    );
     await this.save({ phase: 'executed', secondary: null });
     void loser;
     return { detect: decided - since, save: saved - decided, order: ordered - saved, released: alone - ordered, all: alone - since };

@@ -75,7 +75,22 @@ export function startEtcd(folder: string): ChildProcess {
   const data = join(folder, 'etcd');
   return spawn(
     join(QEMU_DIR, 'etcd'),
-    ['--data-dir', data, '--listen-client-urls', ETCD, '--advertise-client-urls', ETCD, '--listen-peer-urls', 'http://10.214.8.254:2380', '--initial-advertise-peer-urls', 'http://10.214.8.254:2380', '--initial-cluster', 'default=http://10.214.8.254:2380', '--log-level', 'warn'],
+    [
+      '--data-dir',
+      data,
+      '--listen-client-urls',
+      ETCD,
+      '--advertise-client-urls',
+      ETCD,
+      '--listen-peer-urls',
+      'http://10.214.8.254:2380',
+      '--initial-advertise-peer-urls',
+      'http://10.214.8.254:2380',
+      '--initial-cluster',
+      'default=http://10.214.8.254:2380',
+      '--log-level',
+      'warn',
+    ],
     { stdio: ['ignore', log, log] },
   );
 }
