@@ -40,3 +40,14 @@ export const HISTORY_PER_VM = 200;
 export const QMP_LINE_BYTES = 16 * 1024 * 1024;
 /** gRPC messages; a full status of hundreds of VMs is far below. */
 export const RPC_MESSAGE_BYTES = 4 * 1024 * 1024;
+
+/** Heartbeats between hosts that share a VM, on the replication network. */
+export const HEARTBEAT_PORT = 7401;
+export const HEARTBEAT_INTERVAL_MS = 50;
+/** Below this an idle Node process on a busy machine beats late more often than not. */
+export const HEARTBEAT_INTERVAL_FLOOR_MS = 20;
+/** Two-way contact that is not proven for so long makes a host suspect. Both a lost packet or two and a late process must fit in. */
+export const HEARTBEAT_SUSPECT_AFTER_MS = 300;
+export const HEARTBEAT_SUSPECT_FLOOR_MS = 200;
+/** At least so many beats fit into the time after which a host is suspect. */
+export const HEARTBEAT_SUSPECT_BEATS = 5;

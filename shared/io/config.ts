@@ -4,7 +4,16 @@
 import { readFileSync } from 'node:fs';
 import { LineCounter, parseDocument, isNode } from 'yaml';
 import { z } from 'zod';
-import { LEASE_TTL_FLOOR_MS, LEASE_TTL_MS } from '../core/limits.js';
+import {
+  HEARTBEAT_INTERVAL_FLOOR_MS,
+  HEARTBEAT_INTERVAL_MS,
+  HEARTBEAT_PORT,
+  HEARTBEAT_SUSPECT_AFTER_MS,
+  HEARTBEAT_SUSPECT_BEATS,
+  HEARTBEAT_SUSPECT_FLOOR_MS,
+  LEASE_TTL_FLOOR_MS,
+  LEASE_TTL_MS,
+} from '../core/limits.js';
 import { fail, ok, type Result } from '../core/result.js';
 
 const name = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a lower-case name of letters, digits and hyphens, at most 63 long');
@@ -27,6 +36,29 @@ const clusterKeys = {
   leaseTtlMs: z.number().int().min(LEASE_TTL_FLOOR_MS).default(LEASE_TTL_MS),
   logLevel,
 };
+
+const heartbeat = z
+  .strictObject({
+    /** UDP, and the same number of TCP stays closed: its refusal tells that the peer's kernel lives. */
+    port: z.number().int().min(1024).max(65535).default(HEARTBEAT_PORT),
+    intervalMs: z
+      .number()
+      .int()
+      .min(HEARTBEAT_INTERVAL_FLOOR_MS, `must be at least ${HEARTBEAT_INTERVAL_FLOOR_MS}: a busy machine cannot keep a shorter time`)
+      .default(HEARTBEAT_INTERVAL_MS),
+    suspectAfterMs: z
+      .number()
+      .int()
+      .min(HEARTBEAT_SUSPECT_FLOOR_MS, `must be at least ${HEARTBEAT_SUSPECT_FLOOR_MS}: a shorter silence happens on healthy machines`)
+      .default(HEARTBEAT_SUSPECT_AFTER_MS),
+    /** File with a secret that all hosts share; with it, heartbeats are signed and unsigned ones are not heard. */
+    keyFile: absolute.optional(),
+  })
+  .refine((value) => value.suspectAfterMs >= HEARTBEAT_SUSPECT_BEATS * value.intervalMs, {
+    path: ['suspectAfterMs'],
+    message: `must be at least ${HEARTBEAT_SUSPECT_BEATS} times intervalMs, so that a few lost packets are no death`,
+  })
+  .prefault({});
 
 const agentSchema = z.strictObject({
   ...clusterKeys,
@@ -51,6 +83,8 @@ const agentSchema = z.strictObject({
     .prefault({}),
   /** `systemd`: each QEMU in its own transient unit. `detached`: a process of its own session, for machines without systemd. */
   launcher: z.enum(['systemd', 'detached']).default('systemd'),
+  /** Heartbeats to the hosts that this one shares a VM with. */
+  heartbeat,
 });
 
 const coordinatorSchema = z.strictObject({

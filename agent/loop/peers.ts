@@ -1,0 +1,240 @@
+// The watch over this host's pairs: at every beat it looks at the peers, the kernel and QEMU's own signs, judges each pair, silences the taps
+// of those that look broken, and says so when a judgement has changed. It stops no guest, and it moves none.
+
+import { ageMs, attend, startAttention, type Attention } from '../core/attention.js';
+import type { Ourselves } from '../core/heartbeat.js';
+import { nothingWatched, replicationSockets, watchTcp, type TcpSocket, type TcpWatch } from '../core/kernel-evidence.js';
+import { judge, type Checkpoints, type Judgement, type OwnQemu, type PairSignals } from '../core/pair-judgement.js';
+import type { PairFacts, PairSource, PairWatch, PeerPorts } from '../peer-ports.js';
+import { PeerHosts } from './peer-hosts.js';
+import { assert } from '../../shared/core/assert.js';
+import type { Epoch, Instant } from '../../shared/core/ids.js';
+import type { PairReport, PairState } from '../../shared/core/model.js';
+import type { Result } from '../../shared/core/result.js';
+
+export interface PeersSetup extends Ourselves {
+  readonly intervalMs: number;
+  readonly suspectAfterMs: number;
+}
+
+/** QEMU's sockets are looked at so often while nothing is suspicious, and at every beat otherwise. */
+const SOCKETS_WHEN_WELL_MS = 500;
+/** A forced checkpoint is not forced again within this time. */
+const FORCE_AGAIN_MS = 500;
+/** Taps that an earlier agent silenced stay so until their VM is judged, or until nobody has claimed them for so long. */
+const CLAIM_MS = 5_000;
+
+interface Watched {
+  readonly source: PairSource;
+  born: Epoch | null;
+  /** Peer and ports that `tcp` is about. */
+  tcpOf: string;
+  tcp: TcpWatch;
+  forcedAt: Instant | null;
+  told: PairState;
+  silenced: readonly string[];
+}
+
+export class Peers implements PairWatch {
+  readonly #ports: PeerPorts;
+  readonly #setup: PeersSetup;
+  readonly #hosts: PeerHosts;
+  readonly #vms = new Map<string, Watched>();
+  readonly #startedAt: Instant;
+  #inherited: ReadonlySet<string> = new Set();
+  #attention: Attention;
+  #cancel: () => void = () => undefined;
+  /** Null: nothing was asked of the filter yet. */
+  #wanted: string | null = null;
+  #opened = false;
+  #stopped = false;
+
+  constructor(ports: PeerPorts, setup: PeersSetup) {
+    this.#ports = ports;
+    this.#setup = setup;
+    this.#hosts = new PeerHosts(ports, { cluster: setup.cluster, host: setup.host, session: setup.session }, setup.intervalMs);
+    this.#startedAt = ports.clock.now();
+    this.#attention = startAttention(setup.intervalMs, this.#startedAt);
+  }
+
+  /** Begins to beat at once; the filter of taps is made ready meanwhile. */
+  start(): void {
+    this.#cancel = this.#ports.clock.after(this.#setup.intervalMs, () => this.#beat());
+    void this.#ports.silence.open().then((inherited) => {
+      this.#inherited = inherited;
+      this.#opened = true;
+      this.#settleSilence();
+    });
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#cancel();
+    this.#hosts.close();
+    this.#ports.probe.close();
+  }
+
+  add(vm: string, source: PairSource): () => void {
+    assert(!this.#vms.has(vm), `${vm} is watched already`);
+    this.#vms.set(vm, { source, born: null, tcpOf: '', tcp: nothingWatched, forcedAt: null, told: 'none', silenced: [] });
+    return () => {
+      this.#vms.delete(vm);
+      this.#settleSilence();
+    };
+  }
+
+  judge(vm: string): PairReport {
+    const watched = this.#vms.get(vm);
+    const facts = watched?.source.facts() ?? null;
+    if (watched === undefined || facts === null) return { state: 'none', evidence: [] };
+    const { state, evidence } = this.#judge(vm, watched, facts);
+    return { state, evidence };
+  }
+
+  peersSilentMs(): Readonly<Record<string, number>> {
+    return this.#hosts.silentMs(this.#attention);
+  }
+
+  latenessMs(): number {
+    return this.#attention.latenessMs;
+  }
+
+  #beat(): void {
+    const { clock } = this.#ports;
+    this.#attention = attend(this.#attention, clock.now());
+    const pairs = [...this.#vms].flatMap(([vm, watched]) => {
+      const facts = watched.source.facts();
+      if (facts === null) this.#setSilenced(watched, []);
+      return facts === null ? [] : [{ vm, watched, facts }];
+    });
+    const addresses = pairs.map(({ facts }) => facts.peerAddress).filter((each) => each !== null);
+    const hung = pairs.filter(({ facts }) => facts.role !== 'none' && facts.hungSince !== null).map(({ facts }) => facts.uid);
+    this.#hosts.beat(new Set(addresses.map((each) => this.#ports.canonical(each))), hung, this.#attention);
+    this.#lookAtSockets(pairs);
+    for (const { vm, watched, facts } of pairs) {
+      const before = watched.told;
+      const judgement = this.#judge(vm, watched, facts);
+      if (judgement.wantsCheckpoint) this.#force(vm, watched);
+      if (judgement.state !== before) watched.source.changed();
+    }
+    this.#settleSilence();
+    if (!this.#stopped) this.#cancel = clock.after(this.#setup.intervalMs, () => this.#beat());
+  }
+
+  #judge(vm: string, watched: Watched, facts: PairFacts): Judgement {
+    if (watched.born !== facts.born) {
+      watched.born = facts.born;
+      watched.forcedAt = null;
+    }
+    const judgement = judge(this.#signals(watched, facts));
+    const { state, evidence } = judgement;
+    if (state !== watched.told) {
+      const { log } = this.#ports;
+      if (state === 'hard' || state === 'silent') log.warn({ vm, pair: state, before: watched.told, evidence }, 'pair-judged');
+      else log.info({ vm, pair: state, before: watched.told, evidence }, 'pair-judged');
+      watched.told = state;
+    }
+    if (facts.released || state === 'ok' || state === 'none') this.#setSilenced(watched, []);
+    else if (state !== 'unknown') this.#setSilenced(watched, facts.taps);
+    // A doubt neither silences a guest nor lifts a silence, also not one that an earlier agent has laid.
+    else if (watched.silenced.length === 0)
+      this.#setSilenced(
+        watched,
+        facts.taps.filter((tap) => this.#inherited.has(tap)),
+      );
+    return judgement;
+  }
+
+  #signals(watched: Watched, facts: PairFacts): PairSignals {
+    const { peerAddress } = facts;
+    const address = peerAddress === null ? null : this.#ports.canonical(peerAddress);
+    const stuck = watched.tcp.sockets.map((each) => each.stuckSince).filter((each) => each !== null);
+    return {
+      role: facts.released ? 'none' : facts.role,
+      breaks: facts.breaks.map((each) => ({ what: each.what, agoMs: this.#age(each.at) })),
+      replicationError: facts.replicationError,
+      ownQemu: this.#ownQemu(facts),
+      checkpoints: this.#checkpoints(watched, facts),
+      peer: address === null ? null : this.#hosts.signals(address, facts.uid, this.#attention),
+      tcp: {
+        retransmits: watched.tcp.retransmits,
+        stuckMs: Math.max(0, ...stuck.map((each) => this.#age(each))),
+        zeroWindow: watched.tcp.zeroWindow,
+      },
+      silenceProblem: this.#ports.silence.problem(),
+      suspectAfterMs: this.#setup.suspectAfterMs,
+    };
+  }
+
+  #ownQemu(facts: PairFacts): OwnQemu {
+    if (facts.hungSince !== null) return { kind: 'hung', agoMs: this.#age(facts.hungSince) };
+    if (facts.mainLoopSilentSince !== null) return { kind: 'main-loop', agoMs: this.#age(facts.mainLoopSilentSince) };
+    return { kind: 'answers' };
+  }
+
+  #checkpoints(watched: Watched, facts: PairFacts): Checkpoints {
+    const resumedAt = facts.checkpoints > 0 ? facts.lastResumeAt : null;
+    // A STOP before the pair's first RESUME is part of its making.
+    const begun = [facts.lastStopAt, watched.forcedAt].filter((at) => at !== null && resumedAt !== null && at > resumedAt);
+    const waits = begun.map((at) => (at === null ? 0 : this.#age(at)));
+    return {
+      delayMs: facts.checkpointDelayMs,
+      pairAgeMs: this.#age(facts.coloSince ?? facts.connectedAt),
+      resumedAgoMs: resumedAt === null ? null : this.#age(resumedAt),
+      waitedMs: waits.length === 0 ? null : Math.max(...waits),
+    };
+  }
+
+  #lookAtSockets(pairs: readonly { readonly watched: Watched; readonly facts: PairFacts }[]): void {
+    const now = this.#ports.clock.now();
+    const tables = new Map<number | null, Result<readonly TcpSocket[], string>>();
+    for (const { watched, facts } of pairs) {
+      const { peerAddress, ports, pid } = facts;
+      const of = facts.role === 'none' || peerAddress === null || ports === null ? '' : `${peerAddress} ${ports.migration} ${facts.born}`;
+      if (watched.tcpOf !== of) {
+        watched.tcpOf = of;
+        watched.tcp = nothingWatched;
+      }
+      if (of === '' || peerAddress === null || ports === null) continue;
+      const address = this.#ports.canonical(peerAddress);
+      const { lookedAt } = watched.tcp;
+      if (lookedAt !== null && now - lookedAt < SOCKETS_WHEN_WELL_MS && !this.#hosts.isSuspicious(address, this.#attention)) continue;
+      const table = tables.get(pid) ?? this.#ports.sockets.read(pid);
+      tables.set(pid, table);
+      if (table.ok) watched.tcp = watchTcp(watched.tcp, replicationSockets(table.value, address, ports), now);
+    }
+  }
+
+  #force(vm: string, watched: Watched): void {
+    const now = this.#ports.clock.now();
+    if (watched.forcedAt !== null && now - watched.forcedAt < FORCE_AGAIN_MS) return;
+    watched.forcedAt = now;
+    this.#ports.log.info({ vm }, 'checkpoint-forced-to-see');
+    watched.source.forceCheckpoint();
+  }
+
+  #setSilenced(watched: Watched, taps: readonly string[]): void {
+    if (taps.length === watched.silenced.length && taps.every((tap) => watched.silenced.includes(tap))) return;
+    watched.silenced = taps;
+    this.#settleSilence();
+  }
+
+  #settleSilence(): void {
+    if (!this.#opened || this.#stopped) return;
+    const wanted = new Set([...this.#vms.values()].flatMap((each) => each.silenced));
+    const claimed = new Set([...this.#vms.values()].flatMap((each) => each.source.facts()?.taps ?? []));
+    if (this.#ports.clock.now() - this.#startedAt < CLAIM_MS) {
+      for (const tap of this.#inherited) if (!claimed.has(tap)) wanted.add(tap);
+    } else {
+      this.#inherited = new Set();
+    }
+    const text = [...wanted].sort().join(' ');
+    if (text === this.#wanted) return;
+    this.#wanted = text;
+    this.#ports.silence.want(wanted);
+  }
+
+  #age(at: Instant): number {
+    return ageMs(this.#attention, at, this.#ports.clock.now());
+  }
+}
