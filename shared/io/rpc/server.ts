@@ -4,7 +4,14 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import {
+  logVerbosity,
+  Server,
+  ServerCredentials,
+  setLogVerbosity,
+  type ServiceDefinition,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation, protoPath as healthProto } from 'grpc-health-check';
@@ -39,6 +46,8 @@ export interface GrpcServer {
 }
 
 export function serveGrpc(clock: Clock, options: ServeOptions): Promise<Result<GrpcServer, string>> {
+  // What goes wrong is told as a value. grpc-js would write it to standard error as well, between our lines of JSON.
+  if (process.env['GRPC_VERBOSITY'] === undefined) setLogVerbosity(logVerbosity.NONE);
   const server = new Server({
     'grpc.max_receive_message_length': RPC_MESSAGE_BYTES,
     'grpc.max_send_message_length': RPC_MESSAGE_BYTES,
