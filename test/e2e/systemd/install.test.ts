@@ -1,0 +1,265 @@
+// The services as an operator has them: installed into a booted Debian 13, configured, restarted, killed, hung, upgraded and removed, with a
+// guest running. The tests are one story on one machine, in this order.
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { waitFor } from '../../support/wait.js';
+import { Machine, whyNoMachine, type Answer } from './machine.js';
+
+const why = whyNoMachine();
+if (why !== null) console.warn(`skipped: services in a booted systemd: ${why}`);
+
+const SERVICES = ['colo-agent', 'colo-coordinator'] as const;
+type Service = (typeof SERVICES)[number];
+
+const INSTALL = 'sh /srv/colo/deploy/install.sh';
+/** Of the units in this test, so that nobody waits for the product's ten. */
+const WATCHDOG_S = 4;
+const MOST_EXPOSED = 3.0;
+const UP_MS = 40_000;
+
+const ETCD = 'etcd: { endpoints: ["http://127.0.0.1:2379"] }';
+const AGENT = `cluster: test\nhost: host1\n${ETCD}\nlisten: 127.0.0.1:7400\nreplicationAddress: 127.0.0.1\nbridge: br0\ninsecureLab: true\n`;
+const COORDINATOR = `cluster: test\nname: host1\n${ETCD}\nlisten: 127.0.0.1:7500\ninsecureLab: true\n`;
+/** It has nothing to boot from; QEMU runs all the same. */
+const VM = 'name: one\nmemory: 64M\nmachine: pc-i440fx-10.0\naccel: tcg\ndisks: [{ size: 16M }]\nnics: [{ mac: "52:54:00:00:00:01" }]\n';
+
+interface Status {
+  readonly leader: string | null;
+  readonly vms: readonly {
+    readonly phase: string;
+    readonly epoch: number;
+    readonly sides: readonly { readonly qemu: string; readonly pid: number }[];
+  }[];
+  readonly hosts: readonly { readonly state: string; readonly agentVersion: string }[];
+  readonly problemKind: string | null;
+}
+
+describe.skipIf(why !== null)('the services in a booted systemd', { timeout: 180_000 }, () => {
+  let machine: Machine;
+  let qemuPid = 0;
+
+  beforeAll(async () => {
+    machine = await Machine.boot();
+  }, 600_000);
+
+  afterAll(async () => {
+    await machine?.destroy();
+  });
+
+  const property = (unit: string, name: string): Promise<string> => machine.must(`systemctl show --property=${name} --value ${unit}`);
+  const pidOf = async (unit: string): Promise<number> => Number(await property(unit, 'MainPID'));
+  const restartsOf = async (unit: string): Promise<number> => Number(await property(unit, 'NRestarts'));
+  const journal = (unit: string): Promise<string> => machine.must(`journalctl --no-pager --output=cat --unit=${unit} | tail -n 30`);
+
+  async function status(): Promise<Status> {
+    return JSON.parse((await machine.run(['coloctl', 'status', '--output', 'json'])).out) as Status;
+  }
+
+  /** Leader, host and guest are as they should be, and the guest is the QEMU of before. */
+  async function waitUntilWell(): Promise<Status> {
+    return waitFor(
+      async () => {
+        const seen = await status();
+        const [vm, host] = [seen.vms[0], seen.hosts[0]];
+        const side = vm?.sides[0];
+        return seen.leader === 'host1' && host?.state === 'ready' && vm?.phase === 'solo' && side?.qemu === 'alive' ? seen : null;
+      },
+      { what: 'a guest that runs on a host that is heard', boundMs: UP_MS, everyMs: 300 },
+    );
+  }
+
+  async function waitForRestart(service: Service, before: number): Promise<void> {
+    await waitFor(async () => (await property(service, 'ActiveState')) === 'active' && (await pidOf(service)) !== before, {
+      what: `another ${service}`,
+      boundMs: UP_MS,
+    });
+  }
+
+  async function expectSameGuest(): Promise<void> {
+    const seen = await waitUntilWell();
+    expect(seen.vms[0]?.sides.map((side) => side.pid)).toEqual([qemuPid]);
+    expect(seen.vms[0]?.epoch).toBe(2);
+    expect(await pidOf('colo-vm-one-1')).toBe(qemuPid);
+  }
+
+  describe('installing', () => {
+    let first: Answer;
+
+    it('on a fresh machine -> puts all in place, enables both, starts neither and says what is next', async () => {
+      first = await machine.shell(INSTALL);
+      expect(first).toMatchObject({ code: 0, err: expect.not.stringMatching(/install\.sh/) as string });
+      expect(first.out).toMatch(/installed colo-ha \d+\.\d+\.\d+-[0-9a-f]{12} in \/usr\/lib\/colo-ha/);
+      expect(first.out).toMatch(/Next: cp \/etc\/colo-ha\/agent\.yaml\.example/);
+      expect(first.out).not.toMatch(/Missing/);
+      for (const service of SERVICES) {
+        expect(await machine.must(`systemctl is-enabled ${service}`)).toBe('enabled');
+        expect(await property(service, 'ActiveState')).toBe('inactive');
+      }
+      expect(await machine.must('coloctl --version')).toMatch(/^\d+\.\d+\.\d+$/);
+    });
+
+    it('a second time -> changes nothing', async () => {
+      const again = await machine.must(INSTALL);
+      expect(again).toMatch(/is in \/usr\/lib\/colo-ha already/);
+      expect(again).not.toMatch(/wrote|enabled|restarted/);
+    });
+
+    it('-> leaves units that systemd-analyze has nothing against', async () => {
+      const verified = await machine.shell('systemd-analyze verify /usr/lib/systemd/system/colo-*.service');
+      expect(verified).toEqual({ code: 0, out: '', err: '' });
+    });
+
+    it.each(SERVICES)('%s -> is exposed no more than an operator should have to accept', async (service) => {
+      const judged = await machine.must(`systemd-analyze security --no-pager ${service}`);
+      const level = Number(/Overall exposure level for \S+: ([\d.]+)/.exec(judged)?.[1]);
+      console.log(`systemd-analyze security ${service}: ${level}`);
+      expect(level).toBeLessThanOrEqual(MOST_EXPOSED);
+    });
+
+    it.each(SERVICES)('%s without a configuration, started -> is skipped and not failed', async (service) => {
+      expect((await machine.shell(`systemctl start ${service}`)).code).toBe(0);
+      expect(await property(service, 'ActiveState')).toBe('inactive');
+      expect(await property(service, 'ConditionResult')).toBe('no');
+    });
+
+    it('a build that does not run -> is refused, and the one in use stays', async () => {
+      await machine.must(
+        'mkdir /srv/broken && cd /srv/broken && ln -s /srv/colo/* . && rm dist && mkdir dist && cp -R /srv/colo/dist/agent /srv/colo/dist/coordinator /srv/colo/dist/shared dist/',
+      );
+      await machine.write('/srv/broken/dist/coordinator/main.js', 'throw new Error("broken");\n');
+      const before = await machine.must('readlink /usr/lib/colo-ha/current');
+      const refused = await machine.shell('sh /srv/broken/deploy/install.sh');
+      expect(refused.code).toBe(1);
+      expect(refused.err).toMatch(/this build does not run/);
+      expect(await machine.must('readlink /usr/lib/colo-ha/current')).toBe(before);
+      expect(await machine.must('ls -A /usr/lib/colo-ha/versions | wc -l')).toBe('1');
+    });
+  });
+
+  describe('a service', () => {
+    it('with a wrong configuration -> says file, line and key, and is not tried again', async () => {
+      await machine.write('/etc/colo-ha/coordinator.yaml', COORDINATOR.replace('listen:', 'lisen:'));
+      await machine.shell('systemctl start colo-coordinator');
+      await waitFor(async () => (await property('colo-coordinator', 'ActiveState')) === 'failed', {
+        what: 'a failed coordinator',
+        boundMs: UP_MS,
+      });
+      expect(await journal('colo-coordinator')).toMatch(/coordinator\.yaml:4: lisen: unknown key/);
+      expect(await restartsOf('colo-coordinator')).toBe(0);
+    });
+
+    it('that is configured -> starts, is ready, and coloctl gets an answer', async () => {
+      await machine.must('ip link add br0 type bridge && ip link set br0 up && systemctl start etcd');
+      await machine.write('/etc/colo-ha/agent.yaml', AGENT);
+      await machine.write('/etc/colo-ha/coordinator.yaml', COORDINATOR);
+      for (const service of SERVICES)
+        await machine.write(`/etc/systemd/system/${service}.service.d/test.conf`, `[Service]\nWatchdogSec=${WATCHDOG_S}\n`);
+      await machine.must('systemctl daemon-reload');
+      // A unit of Type=notify is started when it has said READY, and not before.
+      const started = await machine.shell(`systemctl start ${SERVICES.join(' ')}`);
+      if (started.code !== 0) throw new Error(`${started.err}${await journal('colo-agent')}\n${await journal('colo-coordinator')}`);
+      await waitFor(
+        async () => {
+          const seen = await status();
+          return seen.leader === 'host1' && seen.hosts[0]?.state === 'ready';
+        },
+        { what: 'a leader that hears the host', boundMs: UP_MS, everyMs: 300 },
+      );
+      expect(await machine.must(`stat -c %U /proc/${await pidOf('colo-coordinator')}`)).toBe('colo');
+      await waitFor(async () => (await property('colo-coordinator', 'StatusText')).startsWith('leads, term'), {
+        what: 'the status line of the coordinator',
+        boundMs: UP_MS,
+      });
+    });
+
+    it('starts a guest -> QEMU is in a unit of its own and not in the cgroup of the agent', async () => {
+      await machine.write('/root/one.yaml', VM);
+      await machine.must('coloctl vm define -f /root/one.yaml && coloctl vm unprotect one && coloctl vm start one --wait --timeout 60s');
+      await waitUntilWell();
+      qemuPid = await pidOf('colo-vm-one-1');
+      expect(qemuPid).toBeGreaterThan(0);
+      expect(await machine.must(`cat /proc/${qemuPid}/comm`)).toMatch(/^qemu-system/);
+      expect(await machine.must(`cat /proc/${qemuPid}/cgroup`)).toMatch(/colo-vm-one-1\.service/);
+      await expectSameGuest();
+    });
+  });
+
+  describe('a guest', () => {
+    it('whose agent is restarted -> runs on and is found again', async () => {
+      await machine.must('systemctl restart colo-agent');
+      await expectSameGuest();
+    });
+
+    it.each(SERVICES)('while %s is killed -> runs on; systemd starts another', async (service) => {
+      const before = await pidOf(service);
+      await machine.must(`kill -KILL ${before}`);
+      await waitForRestart(service, before);
+      await expectSameGuest();
+    });
+
+    it.each(SERVICES)('while %s hangs -> runs on; the watchdog ends it and systemd starts another', async (service) => {
+      const before = await pidOf(service);
+      await machine.must(`kill -STOP ${before}`);
+      await waitForRestart(service, before);
+      expect(await journal(service)).toMatch(/Watchdog timeout/);
+      await expectSameGuest();
+    });
+
+    it('while etcd is away for longer than the watchdog -> runs on, and no service is restarted', async () => {
+      const before = await Promise.all(SERVICES.map(pidOf));
+      await machine.must('systemctl stop etcd');
+      // Two watchdogs' time by the machine's own clock, counted from when the loss was seen.
+      await waitFor(async () => (await status()).problemKind === 'store', { what: 'the loss of etcd in the status', boundMs: UP_MS });
+      const from = Number(await machine.must('date +%s'));
+      await waitFor(async () => Number(await machine.must('date +%s')) - from > 2 * WATCHDOG_S, {
+        what: 'time to pass',
+        boundMs: UP_MS,
+        everyMs: 500,
+      });
+      expect(await Promise.all(SERVICES.map(pidOf))).toEqual(before);
+      expect(await pidOf('colo-vm-one-1')).toBe(qemuPid);
+      await machine.must('systemctl start etcd');
+      await expectSameGuest();
+    });
+
+    it('while both services are upgraded -> runs on; the build of before is kept, and older ones go', async () => {
+      const upgradeTo = async (version: string): Promise<string> => {
+        const folder = `/srv/build-${version}`;
+        await machine.must(
+          `mkdir ${folder} && cd ${folder} && ln -s /srv/colo/* . && rm package.json && sed 's/"version": "[^"]*"/"version": "${version}"/' /srv/colo/package.json >package.json`,
+        );
+        return machine.must(`sh ${folder}/deploy/install.sh --agent`);
+      };
+      const said = await upgradeTo('98.0.0');
+      expect(said).toMatch(/installed colo-ha 98\.0\.0-[0-9a-f]{12} .*\(before: /);
+      expect(said).toMatch(/restarted colo-agent\nrestarted colo-coordinator/);
+      await upgradeTo('99.0.0');
+      expect((await machine.must('ls /usr/lib/colo-ha/versions')).split('\n').map((each) => each.split('-')[0])).toEqual([
+        '98.0.0',
+        '99.0.0',
+      ]);
+      await waitFor(async () => (await status()).hosts[0]?.agentVersion === '99.0.0', {
+        what: 'the agent of the new version',
+        boundMs: UP_MS,
+      });
+      await expectSameGuest();
+    });
+
+    it('while colo-ha is removed -> runs on, and its disk, its journal and the configuration are kept', async () => {
+      const said = await machine.must('sh /srv/colo/deploy/install.sh --remove');
+      expect(said).toMatch(/ATTENTION: these guests still run/);
+      expect(said).toMatch(/colo-vm-one-1\.service/);
+      expect(await pidOf('colo-vm-one-1')).toBe(qemuPid);
+      expect(await machine.must('ls /var/lib/colo-ha/vms/one /etc/colo-ha')).toMatch(
+        /agent\.yaml\ncoordinator\.yaml[^]*disk0\.raw[^]*journal\.json/,
+      );
+      expect((await machine.shell('command -v coloctl')).code).not.toBe(0);
+      expect((await machine.shell('ls -d /usr/lib/colo-ha /usr/lib/systemd/system/colo-*')).out).toBe('');
+    });
+
+    it('that was left behind -> is taken over by a new installation', async () => {
+      await machine.must(`${INSTALL} && systemctl start ${SERVICES.join(' ')}`);
+      await expectSameGuest();
+    });
+  });
+});
