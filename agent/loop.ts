@@ -105,9 +105,10 @@ class Agent implements AgentLoop {
 
   async probe(name: string): Promise<void> {
     const vm = this.#vms.get(name)?.vm;
-    if (vm?.link == null) return;
+    const link = vm?.link ?? null;
+    if (vm === undefined || link === null) return;
     vm.lookSoon();
-    await vm.link.monitor.execute('yank', { instances: [] }, { deadlineMs: PROBE_SILENT_MS, oob: true });
+    await link.monitor.execute('yank', { instances: [] }, { deadlineMs: PROBE_SILENT_MS, oob: true });
   }
 
   lastTickAt(): Instant {

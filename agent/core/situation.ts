@@ -24,18 +24,19 @@ export function situationOf(looked: Looked): Situation {
   if (looked.hung) return 'hung';
   if (!looked.connected || facts === null) return 'unseen';
   if (facts.runstate === 'shutdown') return 'shutdown';
+  const inColo = seen !== null && seen.coloSince !== null;
   // Left by x-colo-lost-heartbeat: what counts is which of the pair's parts are still there.
   const left = facts.colo.mode === 'none' && facts.colo.reason === 'request';
   switch (facts.role) {
     case 'secondary':
-      if (facts.colo.mode === 'secondary' || left || seen?.coloSince != null) return 'secondary';
+      if (facts.colo.mode === 'secondary' || left || inColo) return 'secondary';
       return 'incoming';
     case 'primary':
-      if (facts.colo.mode === 'primary' || seen?.coloSince != null || (left && facts.colo.lastMode === 'primary')) return 'primary';
+      if (facts.colo.mode === 'primary' || inColo || (left && facts.colo.lastMode === 'primary')) return 'primary';
       return facts.runstate === 'prelaunch' ? 'prelaunch' : 'attempt';
     case 'alone':
       // Between MIGRATION's `colo` and the next look, and while a guest stands still for a copy that was never begun.
-      if (seen?.coloSince != null) return qemu.startedAs === 'secondary' && facts.colo.lastMode === 'none' ? 'secondary' : 'primary';
+      if (inColo) return qemu.startedAs === 'secondary' && facts.colo.lastMode === 'none' ? 'secondary' : 'primary';
       if (facts.jobs.length > 0 || (!facts.running && facts.runstate === 'paused')) return 'attempt';
       return 'alone';
     case 'none':

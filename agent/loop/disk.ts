@@ -10,6 +10,8 @@ import { diskId, epoch, type DiskId, type Epoch } from '../../shared/core/ids.js
 import type { DiskState, VmSpec } from '../../shared/core/model.js';
 import { fail, ok, type Result } from '../../shared/core/result.js';
 
+const NO_DISK: DiskView = { diskId: null, stampEpoch: null, state: 'missing', images: [] };
+
 /** Reads the stamps anew for the report. An external QEMU's disk is what QEMU itself says. */
 export async function refreshDisk(vm: Vm): Promise<void> {
   const { journal } = vm;
@@ -22,13 +24,12 @@ async function stampedDisk(vm: Vm, spec: VmSpec): Promise<DiskView> {
   const stamps: Stamp[] = [];
   for (const parent of parentImages(vm.setup.folders, spec)) {
     const image = await look(vm, parent);
-    if (!image.ok || image.value?.stamp == null || image.value.stamp.uid !== vm.journal?.uid) {
-      return { diskId: null, stampEpoch: null, state: 'missing', images: [] };
-    }
-    stamps.push(image.value.stamp);
+    const stamp = image.ok ? (image.value?.stamp ?? null) : null;
+    if (stamp === null || stamp.uid !== vm.journal?.uid) return NO_DISK;
+    stamps.push(stamp);
   }
   const [first] = stamps;
-  if (first === undefined) return { diskId: null, stampEpoch: null, state: 'missing', images: [] };
+  if (first === undefined) return NO_DISK;
   const state: DiskState = stamps.some((each) => each.state === 'stale')
     ? 'stale'
     : stamps.some((each) => each.state === 'merging')

@@ -135,17 +135,17 @@ async function release(
   before: () => Promise<void>,
 ): Promise<ActionResult> {
   if (vm.qemu?.held === true) await setTaps(vm, true);
-  let marking: Promise<ActionResult> | null = null;
+  const marking: Promise<ActionResult>[] = [];
   const done = await runSteps(vm, task, make, () => {
     // The steps that were just done have proven all of this; the next look will say the same.
     if (vm.facts !== null) {
       vm.facts = { ...vm.facts, role: 'alone', running: true, runstate: 'running', colo: { mode: 'none', lastMode, reason: 'request' } };
     }
     if (vm.seen !== null) vm.seen = { ...vm.seen, coloSince: null };
-    marking = before().then(() => markAlone(vm, task));
+    marking.push(before().then(() => markAlone(vm, task)));
   });
-  const marked: ActionResult | null = marking === null ? null : await marking;
-  if (marked !== null) {
+  const [marked] = await Promise.all(marking);
+  if (marked !== undefined) {
     // The guest runs alone; what failed afterwards is tidying, and the next attempt begins with the same.
     if (done.kind === 'ended') vm.ports.log.warn({ vm: vm.name, ...done.result }, 'release-left-parts');
     return marked;
