@@ -14,12 +14,11 @@ import { readCapabilities, readFacts } from '../../../agent/read-facts.js';
 import type { QemuFacts } from '../../../agent/core/facts.js';
 import { connectMonitor } from '../../../agent/io/qemu-monitor.js';
 import { runProcedure } from '../../../agent/procedure-runner.js';
-import { inSpace, QEMU_DIR, REPLICATION, run } from './stage.js';
+import { inSpace, QEMU, REPLICATION, run } from './stage.js';
 
 export type HostName = 'a' | 'b';
 
 const clock = systemClock();
-const program = join(QEMU_DIR, 'qemu-system-x86_64');
 
 export class Host {
   readonly #folder: string;
@@ -64,8 +63,7 @@ export class Host {
 
   makeOverlays(): void {
     const size = String(this.#spec.disks[0]?.sizeBytes ?? 0);
-    for (const path of [this.overlays.active, this.overlays.hidden])
-      run(join(QEMU_DIR, 'qemu-img'), 'create', '-q', '-f', 'qcow2', path, size);
+    for (const path of [this.overlays.active, this.overlays.hidden]) run(QEMU.img, 'create', '-q', '-f', 'qcow2', path, size);
   }
 
   async start(how: QemuStart): Promise<void> {
@@ -73,10 +71,10 @@ export class Host {
     this.events = [];
     this.closedAt = null;
     mkdirSync(this.runtimeDir, { recursive: true });
-    const version = versionFromText(run(program, '--version'));
+    const version = versionFromText(run(QEMU.system, '--version'));
     if (version === null) throw new Error('QEMU tells no version');
     const { argv, sockets } = qemuCommand(this.#spec, how, {
-      program,
+      program: QEMU.system,
       version,
       runtimeDir: this.runtimeDir,
       serialFile: join(this.#folder, 'serial.log'),

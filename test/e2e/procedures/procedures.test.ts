@@ -2,7 +2,6 @@
 // Each test goes on from where the one before left the pair.
 
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Ports } from '../../../shared/core/model.js';
 import { primaryFailover, secondaryFailover } from '../../../agent/core/procedures/failover.js';
@@ -17,22 +16,24 @@ import { forceCheckpointNow, primaryStart, secondaryStart } from '../../../agent
 import type { ProcedureContext } from '../../../agent/core/procedures/context.js';
 import type { Procedure, ProcedureResult } from '../../../agent/core/procedures/step.js';
 import { flattenCommands } from '../../../agent/core/qemu-args.js';
+import { guestImage } from '../../../deploy/lab/tree.js';
 import { aSpec } from '../../support/spec.js';
 import { Client } from './client.js';
 import { Host } from './host.js';
-import { GUEST_ADDRESS, GUEST_DIR, missing, QEMU_DIR, raiseStage, REPLICATION, run, silenceReplication, strikeStage } from './stage.js';
+import { GUEST_ADDRESS, missing, QEMU, raiseStage, REPLICATION, run, silenceReplication, strikeStage } from './stage.js';
 
 const FOLDER = `/tmp/colo-ha-procedures-${process.pid}`;
 const cannot = missing();
 if (cannot !== null) console.warn(`skipped: procedures on real QEMU: ${cannot}`);
 
+const guest = cannot === null ? await guestImage() : null;
 const spec = aSpec({
   name: 'procedures',
   accel: 'tcg',
   boot: {
     kind: 'kernel',
-    kernel: join(GUEST_DIR, 'vmlinuz'),
-    initrd: join(GUEST_DIR, 'initrd.img'),
+    kernel: guest?.kernel ?? '',
+    initrd: guest?.initrd ?? '',
     append: `console=ttyS0 quiet loglevel=3 mitigations=off nokaslr no_timer_check random.trust_cpu=on panic=-1 tsc=reliable gip=${GUEST_ADDRESS}`,
   },
   checkpointDelayMs: 1_000,
@@ -199,6 +200,35 @@ describe.skipIf(cannot !== null)('procedures on real QEMU', { timeout: 120_000 }
     silenceReplication(false);
   });
 
+  test('silence again, now over the replication driver -> the same', async () => {
+    await protect(a, b, secondaryResumeReplication);
+    silenceReplication(true);
+    const result = await a.run(primaryFailover(await a.context(freshPorts())));
+    note('primaryFailover (silent, replication)', result, a);
+    expect(result).toMatchObject({ kind: 'done' });
+    await client.more(20, 15_000);
+    await expectAlone(a, 'primary');
+    await b.kill();
+    silenceReplication(false);
+  });
+
+  test('silence, and the secondary takes over -> the yank brings COLO_EXIT, then it goes on alone', async () => {
+    await protect(a, b, liveResumeReplication);
+    silenceReplication(true);
+    const from = performance.now();
+    const result = await b.run(secondaryFailover(await b.context(freshPorts())));
+    note('secondaryFailover (silent)', result, b);
+    await a.kill();
+    expect(result).toMatchObject({ kind: 'done' });
+    expect(result.timings.map((timing) => timing.step)).toContain('wait COLO_EXIT');
+    await client.more(20, 15_000);
+    timings.push(`  client gap ${client.longestGapMs(from).toFixed(0)}`);
+    await expectAlone(b, 'secondary');
+    silenceReplication(false);
+    await protect(b, a, liveResumeReplication);
+    await killAndRelease(b, a, 'secondary');
+  });
+
   test.each([
     ['stop-copy', secondaryResumeReplication, 'drive-mirror resync'],
     ['stop-copy in its stop', secondaryResumeReplication, 'migrate'],
@@ -259,7 +289,7 @@ describe.skipIf(cannot !== null)('procedures on real QEMU', { timeout: 120_000 }
     expect((await b.facts()).disks[0]).toEqual({ present: true, images: chain, peer: 'none', innerJob: false });
     client.stop();
     await b.kill();
-    for (const [program = '', ...args] of flattenCommands(join(QEMU_DIR, 'qemu-img'), chain)) run(program, ...args);
+    for (const [program = '', ...args] of flattenCommands(QEMU.img, chain)) run(program, ...args);
     await b.start({ kind: 'alone', images: [[b.disk]] });
     client = await Client.connect(60_000);
     await client.more(5, 10_000);

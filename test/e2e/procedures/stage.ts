@@ -4,10 +4,13 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { qemuProgram } from '../../../deploy/lab/tree.js';
 import type { HostName } from './host.js';
 
-export const QEMU_DIR = process.env['COLO_QEMU_DIR'] ?? '/var/cache/colo-ha/qemu-11.1/bin';
-export const GUEST_DIR = process.env['COLO_GUEST_DIR'] ?? '/var/cache/colo-ha/guest';
+export const QEMU: Readonly<Record<'system' | 'img', string>> = {
+  system: qemuProgram('11.1', 'qemu-system-x86_64'),
+  img: qemuProgram('11.1', 'qemu-img'),
+};
 export const GUEST_ADDRESS = '10.213.7.2';
 export const GUEST_PORT = 7000;
 export const REPLICATION: Readonly<Record<HostName, string>> = { a: '10.213.8.1', b: '10.213.8.2' };
@@ -18,14 +21,8 @@ const CLIENT_ADDRESS = '10.213.7.1/24';
 /** Why the tests of this folder cannot run here; null = they can. */
 export function missing(): string | null {
   if (process.getuid?.() !== 0) return 'needs root for network namespaces';
-  const files = [
-    join(QEMU_DIR, 'qemu-system-x86_64'),
-    join(QEMU_DIR, 'qemu-img'),
-    join(GUEST_DIR, 'vmlinuz'),
-    join(GUEST_DIR, 'initrd.img'),
-  ];
-  const absent = files.filter((file) => !existsSync(file));
-  return absent.length > 0 ? `needs ${absent.join(', ')}` : null;
+  const absent = Object.values(QEMU).filter((file) => !existsSync(file));
+  return absent.length > 0 ? `needs ${absent.join(', ')} (deploy/setup.sh lab)` : null;
 }
 
 export function inSpace(host: HostName, argv: readonly string[]): readonly string[] {
