@@ -10,9 +10,13 @@ import type { Clock, Compare, KeyValue, Log, Random, Store } from '../shared/por
 
 /** Candidates wait a random part of this, so that they do not all write at the same instant. */
 const HOLD_OFF_MS = 50;
-/** Two coordinators that do not hear each other could take the key from each other for ever: each change of leader within the window doubles the wait. */
-const CHANGE_WINDOW_MS = 30_000;
-const CHANGES_FREE = 3;
+/**
+ * Two coordinators that do not hear each other could take the key from each other for ever. A process that leads again within the window was
+ * alive when it was taken for dead: so many such returns are free, each further one doubles the wait. New processes do not count.
+ */
+const RETURN_WINDOW_MS = 30_000;
+const RETURNS_FREE = 2;
+const REIGNS_KEPT = 30;
 const PENALTY_FIRST_MS = 250;
 const PENALTY_LAST_MS = 8_000;
 const RETRY_MS = 200;
@@ -69,7 +73,8 @@ export function createLeadership(
   const ownValue = coordinatorKeyCodec.encode(own);
   let picture: Picture | null = null;
   let suspicion: { readonly modRevision: number; readonly reason: string } | null = null;
-  let changesAt: readonly Instant[] = [];
+  /** Who led lately, newest last. */
+  let reigns: readonly { readonly session: string; readonly at: Instant; readonly isReturn: boolean }[] = [];
   let announced = '';
   let closed = false;
   /** Set while a candidacy waits or is under way; there is never more than one. */
@@ -96,10 +101,15 @@ export function createLeadership(
       picture = { revision, key: { modRevision: kv.modRevision, lease: kv.lease, holder: holder.ok ? holder.value : null } };
     }
     if (kv !== null && kv.modRevision !== before) {
-      changesAt = [...changesAt.filter((at) => clock.now() - at < CHANGE_WINDOW_MS), clock.now()].slice(-20);
       suspicion = null;
+      noteReign(picture.key?.holder?.session ?? '');
     }
     consider();
+  }
+
+  function noteReign(session: string): void {
+    const recent = reigns.filter((each) => clock.now() - each.at < RETURN_WINDOW_MS).slice(-REIGNS_KEPT);
+    reigns = [...recent, { session, at: clock.now(), isReturn: recent.some((each) => each.session === session) }];
   }
 
   function leads(): { readonly term: Term } | null {
@@ -144,8 +154,8 @@ export function createLeadership(
   }
 
   function holdOffMs(): number {
-    const recent = changesAt.filter((at) => clock.now() - at < CHANGE_WINDOW_MS).length - CHANGES_FREE;
-    const penaltyMs = recent <= 0 || picture?.key === null ? 0 : Math.min(PENALTY_LAST_MS, PENALTY_FIRST_MS * 2 ** (recent - 1));
+    const returns = reigns.filter((each) => each.isReturn && clock.now() - each.at < RETURN_WINDOW_MS).length - RETURNS_FREE;
+    const penaltyMs = returns <= 0 || picture?.key === null ? 0 : Math.min(PENALTY_LAST_MS, PENALTY_FIRST_MS * 2 ** (returns - 1));
     return random.fraction() * HOLD_OFF_MS + penaltyMs * (0.5 + random.fraction() / 2);
   }
 

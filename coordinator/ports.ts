@@ -1,21 +1,11 @@
 // What the coordinator's loops need from the world beyond the shared ports: the agents. The real one dials gRPC; the simulator's is a model.
 
-import type { HostKey, HostReport, Order, OrderAnswer } from '../shared/core/model.js';
-import type { Instant } from '../shared/core/ids.js';
+import type { HostLink } from './core/link.js';
+import type { HostKey, Order, OrderAnswer } from '../shared/core/model.js';
 import type { Clock, Log, Random, Store } from '../shared/ports.js';
 
 /** `lost`: the call's outcome is not known; the next report tells. */
 export type OrderOutcome = OrderAnswer | { readonly kind: 'lost'; readonly detail: string };
-
-/** What is known of one host over its agent's stream. */
-export interface HostLink {
-  readonly host: string;
-  /** The stream is open and its last report is not older than the limit. */
-  readonly heard: boolean;
-  /** When the last report came; null = never in this process's life. */
-  readonly lastReportAt: Instant | null;
-  readonly report: HostReport | null;
-}
 
 export interface AgentHandlers {
   /** A report came, or the stream went silent or came back. */

@@ -3,7 +3,7 @@
 import type { Incarnation, Instant, Term } from '../../shared/core/ids.js';
 import { epoch } from '../../shared/core/ids.js';
 import type { HostKey, Side, VmRecord, VmReport, VmWanted } from '../../shared/core/model.js';
-import type { HostLink } from '../ports.js';
+import type { HostLink } from './link.js';
 import { enterEpoch, remember, sinceMs, type Memory } from './memory.js';
 import { judgeQemu, judgeSide, type HostView, type VmView } from './view.js';
 

@@ -6,22 +6,17 @@ import { assert } from '../../shared/core/assert.js';
 import type { HistoryEntry, VmRecord } from '../../shared/core/model.js';
 import { dueOrders, type DueOrder } from './orders.js';
 import type { Change, Row } from './rows.js';
-import { guestPoweredOff, lifecycleRows } from './transitions-lifecycle.js';
+import { executionRows } from './transitions-execution.js';
+import { guestPoweredOff, runRows, stopWanted } from './transitions-run.js';
+import { syncRows } from './transitions-sync.js';
 import { verdictRows } from './transitions-verdict.js';
 import type { VmView } from './view.js';
 
-/** The whole table, in order. Row 0 of SAFETY 9 stands before all others; the verdicts stand before the rest. */
-export const TABLE: readonly Row[] = [
-  guestPoweredOff,
-  ...stopFirst(),
-  ...verdictRows,
-  ...lifecycleRows.filter((row) => row.name !== 'stop-wanted' && row !== guestPoweredOff),
-];
-
-/** An operator's stop comes before any verdict about the pair that is to end anyway. */
-function stopFirst(): readonly Row[] {
-  return lifecycleRows.filter((row) => row.name === 'stop-wanted');
-}
+/**
+ * The whole table, in order. Row 0 of SAFETY 9 stands before all others; an operator's stop comes before any verdict about the pair that is
+ * to end anyway; the verdicts stand before the rest.
+ */
+export const TABLE: readonly Row[] = [guestPoweredOff, stopWanted, ...verdictRows, ...syncRows, ...executionRows, ...runRows];
 
 export type Decision =
   /** Save this record (and the history entry), guarded by the leader key and the record's revision. */

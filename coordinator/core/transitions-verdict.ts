@@ -4,7 +4,7 @@
 import type { PairState, Verdict } from '../../shared/core/model.js';
 import { FAILOVERS_PER_HOUR } from '../../shared/core/limits.js';
 import { edge, evidenceOf, type Change, type Row } from './rows.js';
-import { deathOf, promotedDisk } from './transitions-lifecycle.js';
+import { deathOf, promotedDisk } from './aftermath.js';
 import type { SideView, VmView } from './view.js';
 
 /** How long a disagreement between the sides may last before the checkpoint that was forced has decided it. */

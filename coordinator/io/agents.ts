@@ -9,7 +9,8 @@ import { describeRpcError } from '../../shared/io/rpc/errors.js';
 import { answerFromWire, orderToWire } from '../../shared/io/wire/order.js';
 import { reportFromWire } from '../../shared/io/wire/report.js';
 import type { Clock, Log, Random } from '../../shared/ports.js';
-import type { AgentHandlers, Agents, HostLink, OrderOutcome } from '../ports.js';
+import type { HostLink } from '../core/link.js';
+import type { AgentHandlers, Agents, OrderOutcome } from '../ports.js';
 
 /** An attempt to open a stream whose first report does not come within this is given up for a fresh one. */
 const FIRST_REPORT_MS = 450;

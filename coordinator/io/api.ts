@@ -14,7 +14,7 @@ import type { Clock, Log, Random, Snapshot, Store } from '../../shared/ports.js'
 import { summarize, summarizeVm, type ClusterPicture, type LastDecision, type Summary } from '../core/summary.js';
 import type { Wish } from '../core/definition-rules.js';
 import type { LeadershipState } from '../leadership.js';
-import type { HostLink } from '../ports.js';
+import type { HostLink } from '../core/link.js';
 import { createDefinitions, type CurrentVm, type Refusal } from './definitions.js';
 import { createStoreReader, hostPictures, vmPictures } from './picture.js';
 import { statusToWire, vmToWire } from './status-wire.js';

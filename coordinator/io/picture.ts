@@ -7,7 +7,7 @@ import type { HistoryEntry, HostKey, VmRecord, VmWanted } from '../../shared/cor
 import type { Result } from '../../shared/core/result.js';
 import type { KeyValue, Snapshot } from '../../shared/ports.js';
 import type { HostPicture, VmPicture } from '../core/summary.js';
-import type { HostLink } from '../ports.js';
+import type { HostLink } from '../core/link.js';
 
 export interface StoredVm {
   readonly name: string;

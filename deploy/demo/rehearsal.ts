@@ -52,6 +52,10 @@ export async function rehearse(options: RehearsalOptions): Promise<Rehearsal> {
   const first = await waitForVm(plan, VM, 'protected', START_MS + PROTECT_MS, { signal });
   say(`protected: primary on ${first.primary ?? '?'}, secondary on ${first.secondary ?? '?'}`);
 
+  // The guest may still be booting, in lock-step on both hosts: another client knocks until it answers.
+  const knocker = startProber(plan, { probe: 'new-connection', reconnect: true });
+  await knocker.waitForMore(1, ANSWER_MS);
+  await knocker.stop();
   const client = startProber(plan, { probe: 'closed-loop' });
   await client.waitForMore(CALM_ANSWERS, ANSWER_MS);
   say(

@@ -1,7 +1,8 @@
 // Hosts in memory behind the Agents port: each obeys orders at once or after a while, and can die, fall silent or fail. It models what an
 // agent reports, not what QEMU does; the real thing is tried end to end.
 
-import type { AgentHandlers, Agents, HostLink, OrderOutcome } from '../../coordinator/ports.js';
+import type { HostLink } from '../../coordinator/core/link.js';
+import type { AgentHandlers, Agents, OrderOutcome } from '../../coordinator/ports.js';
 import { epoch, hostId, type Epoch } from '../../shared/core/ids.js';
 import type { HostKey, HostReport, Order, QemuReport, VmReport } from '../../shared/core/model.js';
 import type { Clock } from '../../shared/ports.js';

@@ -5,7 +5,7 @@ import { createApi } from '../../coordinator/io/api.js';
 import { run } from '../../coordinator/cli/program.js';
 import type { LastDecision } from '../../coordinator/core/summary.js';
 import type { LeadershipState } from '../../coordinator/leadership.js';
-import type { HostLink } from '../../coordinator/ports.js';
+import type { HostLink } from '../../coordinator/core/link.js';
 import { coordinatorKeyCodec, historyCodec, hostKeyCodec, vmRecordCodec, vmWantedCodec } from '../../shared/core/codec.js';
 import { epoch, hostId, instant, term, vmUid, type Instant } from '../../shared/core/ids.js';
 import { keysOf } from '../../shared/core/keys.js';

@@ -1,0 +1,195 @@
+// Rows for a VM by itself: start, stop, power-off, death alone, deletion.
+
+import { START_MS } from '../../shared/core/limits.js';
+import { backoffMs, deathOf, diedAlone, diskOf } from './aftermath.js';
+import { freshPorts, placePrimary, placeSecondary } from './placement.js';
+import { edge, failedTask, poweredOff, sideAt, type Change, type Row } from './rows.js';
+import type { VmView } from './view.js';
+
+const wantedStopped = (view: VmView): boolean => view.wanted.wanted !== 'running';
+
+const tasksLate = (view: VmView, limitMs: number): boolean => view.epochAgeMs > limitMs;
+
+export const guestPoweredOff: Row = {
+  name: 'guest-poweroff',
+  from: ['starting', 'solo', 'syncing', 'protected', 'verdict', 'executed'],
+  to: 'stopping',
+  why: 'The guest shut itself down. That is its own wish and never a failover.',
+  // The loser of a verdict may still power off its own, diverged guest: only in a protected pair does either side speak for both.
+  when: (view) => poweredOff(view.a) || (poweredOff(view.b) && view.record.phase === 'protected'),
+  act: (view) => edge(view, 'stopping', 'the guest powered off', {}, view.wanted.spec.onPoweroff === 'stop'),
+};
+
+export const stopWanted: Row = {
+  name: 'stop-wanted',
+  from: ['starting', 'solo', 'syncing', 'protected', 'failed', 'held'],
+  to: 'stopping',
+  why: 'The operator wants the VM stopped.',
+  when: (view) =>
+    wantedStopped(view) && !(view.record.phase === 'solo' && view.record.disk?.state === 'merging' && view.a?.qemu === 'alive'),
+  act: (view) => edge(view, 'stopping', 'stop wanted', {}),
+};
+
+export const runRows: readonly Row[] = [
+  {
+    name: 'stopped',
+    from: ['stopping'],
+    to: 'stopped',
+    why: 'No QEMU of the VM is left where the record placed them.',
+    when: (view) => (view.a === null || view.a.qemu === 'dead') && (view.b === null || view.b.qemu === 'dead' || view.b.qemu === 'unheard'),
+    act: (view) => edge(view, 'stopped', 'stopped', { primary: null, secondary: null, verdict: null, lastError: null, failedAttempts: 0 }),
+  },
+  {
+    name: 'stopping',
+    from: ['stopping'],
+    to: 'same',
+    why: 'QEMU has been told to end; the guest may be shutting down.',
+    when: () => true,
+    act: (view) => ({ kind: 'none', reason: failedTask(view.a, view.record) ?? view.record.reason }),
+  },
+  {
+    name: 'forget',
+    from: ['stopped'],
+    to: 'same',
+    why: 'The VM is deleted and no host has a QEMU of it.',
+    when: (view) =>
+      view.wanted.wanted === 'deleted' &&
+      view.hosts.every((each) => !each.heard || each.report === null || each.report.qemu.kind === 'absent'),
+    act: () => ({ kind: 'forget' }),
+  },
+  {
+    name: 'start-wanted',
+    from: ['stopped'],
+    to: 'starting',
+    why: 'The operator wants the VM to run.',
+    when: (view) => view.wanted.wanted === 'running' && view.epochAgeMs >= backoffMs(view.record.failedAttempts),
+    act: (view) => start(view, 'start wanted'),
+  },
+  {
+    name: 'rest',
+    from: ['stopped'],
+    to: 'same',
+    why: 'The VM is stopped, as wanted, or waits before it is tried again.',
+    when: () => true,
+    act: (view) => ({
+      kind: 'none',
+      reason: view.wanted.wanted === 'running' ? `will be started again: ${view.record.reason}` : view.record.reason,
+    }),
+  },
+  {
+    name: 'started',
+    from: ['starting'],
+    to: 'solo',
+    why: 'QEMU runs the guest alone.',
+    when: (view) => view.a?.qemu === 'alive' && view.a.report?.aloneSince !== null && view.a.report?.aloneSince !== undefined,
+    act: (view) =>
+      edge(view, 'solo', 'runs alone, not protected yet', {
+        disk: view.a === null ? view.record.disk : diskOf(view.a, view.record),
+        failedAttempts: 0,
+        lastError: null,
+      }),
+  },
+  {
+    name: 'start-failed',
+    from: ['starting'],
+    to: 'stopped',
+    why: 'QEMU did not come up.',
+    when: (view) =>
+      (view.a?.qemu === 'dead' && view.a.report?.qemu.kind === 'dead') ||
+      failedTask(view.a, view.record) !== null ||
+      (view.a?.qemu !== 'unheard' && tasksLate(view, 2 * START_MS)),
+    act: (view) =>
+      edge(view, 'stopped', `start failed: ${failedTask(view.a, view.record) ?? deathOf(view.a) ?? 'no answer in time'}`, {
+        primary: null,
+        failedAttempts: view.record.failedAttempts + 1,
+        lastError: failedTask(view.a, view.record) ?? deathOf(view.a) ?? 'QEMU did not come up in time',
+      }),
+  },
+  {
+    name: 'starting',
+    from: ['starting'],
+    to: 'same',
+    why: 'QEMU is being started.',
+    when: () => true,
+    act: (view) => ({
+      kind: 'none',
+      reason: view.a?.qemu === 'unheard' ? `waits for host ${view.a.side.host}, whose agent is not heard` : view.record.reason,
+    }),
+  },
+  {
+    name: 'died-alone',
+    from: ['solo', 'executed'],
+    to: 'stopped',
+    why: 'The only QEMU of the VM has died; its disk is the only valid one.',
+    when: (view) => view.a?.qemu === 'dead',
+    act: (view) => diedAlone(view, deathOf(view.a) ?? 'QEMU died'),
+  },
+  {
+    name: 'disk-noted',
+    from: ['solo'],
+    to: 'same',
+    why: 'The state of the valid disk changed: a merge ended, or the image names are known.',
+    when: diskChanged,
+    act: (view) => ({ kind: 'note', patch: view.a === null ? {} : { disk: diskOf(view.a, view.record) } }),
+  },
+  {
+    name: 'alone',
+    from: ['solo'],
+    to: 'same',
+    why: 'The VM runs alone.',
+    when: () => true,
+    act: (view) => ({ kind: 'none', reason: whyAlone(view) }),
+  },
+  {
+    name: 'failed',
+    from: ['failed', 'held'],
+    to: 'same',
+    why: 'An operator is needed.',
+    when: () => true,
+    act: (view) => ({ kind: 'hold', reason: view.record.reason }),
+  },
+];
+
+function start(view: VmView, reason: string): Change {
+  const place = placePrimary(view);
+  if (!place.ok) return { kind: 'hold', reason: place.error };
+  const identical = view.wanted.spec.method === 'identical-images' && view.record.disk === null && view.wanted.protect;
+  if (identical) return startCold(view);
+  return edge(view, 'starting', reason, { primary: sideAt(place.value, view), secondary: null, verdict: null });
+}
+
+/** The seed's cold start: both sides from identical images, the guest begins when the pair is in COLO. */
+function startCold(view: VmView): Change {
+  const place = placePrimary(view);
+  if (!place.ok) return { kind: 'hold', reason: place.error };
+  const spare = placeSecondary(view, place.value.key.host);
+  const ports = freshPorts(view);
+  if (!spare.ok) return { kind: 'hold', reason: `identical images: ${spare.error}` };
+  if (!ports.ok) return { kind: 'hold', reason: ports.error };
+  return edge(view, 'syncing', `cold start from identical images with ${spare.value.key.host}`, {
+    primary: sideAt(place.value, view),
+    secondary: sideAt(spare.value, view),
+    ports: ports.value,
+    verdict: null,
+  });
+}
+
+function diskChanged(view: VmView): boolean {
+  const { a, record } = view;
+  if (a === null || a.qemu !== 'alive' || a.report?.qemu.kind !== 'alive' || a.report.qemu.role !== 'alone') return false;
+  const seen = diskOf(a, record);
+  return (
+    seen !== null && (record.disk === null || seen.state !== record.disk.state || seen.images.join('\n') !== record.disk.images.join('\n'))
+  );
+}
+
+function whyAlone(view: VmView): string {
+  if (!view.wanted.protect) return 'runs alone; protection is not wanted';
+  if (view.a?.qemu === 'unheard') return `the agent of ${view.a.side.host} is not heard`;
+  if (view.record.disk?.state === 'merging') return 'runs alone; the overlays of the failover are still merged into the disk';
+  if (view.record.failedAttempts > 0) {
+    const pauseS = Math.round(backoffMs(view.record.failedAttempts) / 1000);
+    return `runs alone; attempt ${view.record.failedAttempts} failed, the next follows ${pauseS} s after it: ${view.record.lastError ?? ''}`;
+  }
+  return view.record.reason;
+}

@@ -1,0 +1,100 @@
+// Rows for the making of a pair: a spare is chosen, both sides prove the pair, or the attempt is given up.
+
+import { PROTECT_FLOOR_MS, START_MS } from '../../shared/core/limits.js';
+import { backoffMs, deathOf, diedAlone, diskOf } from './aftermath.js';
+import { freshPorts, placeSecondary } from './placement.js';
+import { edge, failedTask, sideAt, type Change, type Row } from './rows.js';
+import type { VmView } from './view.js';
+
+export const syncRows: readonly Row[] = [
+  {
+    name: 'protect-wanted',
+    from: ['solo'],
+    to: 'syncing',
+    why: 'The VM runs alone and is to be protected; a spare host is there.',
+    when: (view) =>
+      view.wanted.protect &&
+      view.a?.qemu === 'alive' &&
+      view.a.report?.qemu.kind === 'alive' &&
+      view.a.report.qemu.role === 'alone' &&
+      view.a.report.task.kind !== 'running' &&
+      view.record.disk?.state === 'clean' &&
+      view.epochAgeMs >= backoffMs(view.record.failedAttempts),
+    act: (view) => {
+      const spare = placeSecondary(view, view.a?.side.host ?? '');
+      const ports = freshPorts(view);
+      if (!spare.ok) return { kind: 'hold', reason: `not protected: ${spare.error}` };
+      if (!ports.ok) return { kind: 'hold', reason: `not protected: ${ports.error}` };
+      return edge(view, 'syncing', `a new secondary is made on ${spare.value.key.host}`, {
+        secondary: sideAt(spare.value, view),
+        ports: ports.value,
+        verdict: null,
+      });
+    },
+  },
+  {
+    name: 'protected',
+    from: ['syncing'],
+    to: 'protected',
+    why: 'Both sides proved the pair: lock-step, outputs compared, disk replicated, a checkpoint seen.',
+    when: (view) =>
+      [view.a, view.b].every((each) => each?.qemu === 'alive' && each.report?.provenFor === view.record.epoch && each.pair === 'ok'),
+    act: (view) =>
+      edge(view, 'protected', 'protected', {
+        disk: view.a === null ? view.record.disk : diskOf(view.a, view.record),
+        failedAttempts: 0,
+        lastError: null,
+      }),
+  },
+  {
+    name: 'primary-died-syncing',
+    from: ['syncing'],
+    to: 'stopped',
+    why: 'The primary died before the pair was made. The half-made secondary is torn and is never promoted.',
+    when: (view) => view.a?.qemu === 'dead' && view.a.report?.qemu.kind === 'dead',
+    act: (view) => diedAlone(view, deathOf(view.a) ?? 'the primary died during the copy'),
+  },
+  {
+    name: 'attempt-failed',
+    from: ['syncing'],
+    to: 'solo',
+    why: 'The protection attempt failed, or its secondary is gone; the primary goes on alone and another attempt follows.',
+    when: (view) => attemptFailure(view) !== null,
+    act: (view) => giveUp(view, attemptFailure(view) ?? 'unknown'),
+  },
+  {
+    name: 'syncing',
+    from: ['syncing'],
+    to: 'same',
+    why: 'Disk and memory are being copied to the new secondary.',
+    when: () => true,
+    act: (view) => ({ kind: 'none', reason: view.record.reason }),
+  },
+];
+
+/** Three times what the copies need at the configured bandwidth, and never less than the floor. */
+export function protectLimitMs(view: VmView): number {
+  const { spec } = view.wanted;
+  const bytes = spec.memoryMiB * 1024 * 1024 + spec.disks.reduce((sum, each) => sum + each.sizeBytes, 0);
+  return Math.max(PROTECT_FLOOR_MS, (3 * bytes * 1000) / spec.maxBandwidthBytes);
+}
+
+function giveUp(view: VmView, why: string): Change {
+  return edge(view, 'solo', `protection attempt given up: ${why}`, {
+    secondary: null,
+    failedAttempts: view.record.failedAttempts + 1,
+    lastError: why,
+  });
+}
+
+function attemptFailure(view: VmView): string | null {
+  if (!view.wanted.protect) return 'protection is no longer wanted';
+  if (view.b?.qemu === 'dead' && view.b.report?.qemu.kind === 'dead') return deathOf(view.b) ?? 'the new secondary died';
+  const failed = failedTask(view.a, view.record) ?? failedTask(view.b, view.record);
+  if (failed !== null) return failed;
+  if (view.a?.pair === 'hard' || view.a?.pair === 'silent')
+    return `the pair broke while it was made: ${view.a.report?.pair.evidence.at(-1) ?? view.a.pair}`;
+  if (view.b?.qemu === 'unheard' && view.epochAgeMs > START_MS) return `the agent of ${view.b.side.host} is not heard`;
+  if (view.epochAgeMs > protectLimitMs(view)) return `not protected within ${Math.round(protectLimitMs(view) / 1000)} s`;
+  return null;
+}
