@@ -1,3 +1,5 @@
+// How the runner says that a step ended: done, already done, refused, unknown or aborted, in virtual time.
+
 import { describe, expect, test } from 'vitest';
 import { fail, ok } from '../../../shared/core/result.js';
 import { secondaryFailover } from '../../../agent/core/procedures/failover.js';

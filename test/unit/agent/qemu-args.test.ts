@@ -1,3 +1,5 @@
+// Command lines, names and capabilities, as text: no QEMU is started here.
+
 import { describe, expect, test } from 'vitest';
 import { atLeast, capabilitiesFrom, versionFromText } from '../../../agent/core/capabilities.js';
 import { vmNames } from '../../../agent/core/names.js';

@@ -1,3 +1,5 @@
+// The QMP client and the monitor against a socket that says everything a QEMU says, and everything that it would not.
+
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
