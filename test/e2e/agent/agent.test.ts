@@ -1,52 +1,30 @@
 // Two real agents with real QEMUs and a real etcd, ordered by hand: start, protect, the death of either side, release, adoption, destroy.
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readFileSync } from 'node:fs';
-import { guestImage } from '../../../deploy/lab/tree.js';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { vmUid, type Epoch } from '../../../shared/core/ids.js';
-import type { VmSpec } from '../../../shared/core/model.js';
-import { waitFor } from '../../support/wait.js';
-import { Cluster } from './cluster.js';
+import type { Cluster } from './cluster.js';
 import { GuestClient } from './client.js';
-import { AgentProcess, GUEST_ADDRESS, missing, raiseNetwork, startEtcd, strikeNetwork, taps, type HostName } from './stage.js';
+import { GUEST_ADDRESS, missing, taps } from './stage.js';
+import { raiseWorld, rounded, VM, type World } from './world.js';
 
-const FOLDER = process.env['COLO_STAGE_DIR'] ?? '/tmp/colo-agent-stage';
-const VM = 'guest';
 const why = missing();
 if (why !== null) console.warn(`skipped: ${why}`);
 
 describe.skipIf(why !== null)('two agents', () => {
-  const agents: Record<HostName, AgentProcess> = {} as Record<HostName, AgentProcess>;
-  let etcd: ReturnType<typeof startEtcd>;
+  let world: World;
   let cluster: Cluster;
+  let agents: World['agents'];
   let client: GuestClient;
 
   beforeAll(async () => {
-    const image = await guestImage();
-    raiseNetwork(FOLDER);
-    etcd = startEtcd(FOLDER);
-    for (const host of ['a', 'b'] as const) {
-      agents[host] = new AgentProcess(host, FOLDER);
-      agents[host].start();
-    }
-    cluster = new Cluster(VM, specOf(image), 'uid-of-the-test');
-    await waitFor(() => cluster.reports.a !== null && cluster.reports.b !== null, { what: 'both agents to report', boundMs: 30_000 });
-    await cluster.begin();
+    world = await raiseWorld();
+    ({ cluster, agents } = world);
   });
 
   afterAll(async () => {
     client?.close();
-    cluster?.close();
-    for (const host of ['a', 'b'] as const) {
-      await agents[host]?.end('SIGKILL');
-      try {
-        process.kill(agents[host].qemuPid(VM), 'SIGKILL');
-      } catch {
-        // It has gone.
-      }
-    }
-    etcd?.kill('SIGKILL');
-    strikeNetwork();
+    await world?.strike();
   });
 
   it('a first start -> the guest runs alone, on a disk that was made', async () => {
@@ -172,37 +150,3 @@ describe.skipIf(why !== null)('two agents', () => {
     expect(readFileSync(agents.a.logFile, 'utf8')).toContain('lease-held');
   });
 });
-
-function specOf(image: { readonly kernel: string; readonly initrd: string }): VmSpec {
-  return {
-    name: VM,
-    memoryMiB: 96,
-    cpus: 1,
-    machine: 'pc-i440fx-11.1',
-    cpuModel: 'qemu64',
-    accel: 'tcg',
-    disks: [{ sizeBytes: 64 * 1024 * 1024, path: null, source: null }],
-    nics: [{ mac: '52:54:00:77:14:02', bridge: null }],
-    boot: {
-      kind: 'kernel',
-      kernel: image.kernel,
-      initrd: image.initrd,
-      append: `console=ttyS0 quiet mitigations=off nokaslr no_timer_check random.trust_cpu=on tsc=reliable panic=-1 gip=${GUEST_ADDRESS}`,
-    },
-    extraArgs: [],
-    hosts: [],
-    launch: { kind: 'managed' },
-    method: 'stop-copy',
-    checkpointDelayMs: 1_000,
-    compareTimeoutMs: 500,
-    expiredScanCycleMs: 100,
-    maxBandwidthBytes: 1 << 30,
-    onPoweroff: 'stop',
-    restart: 'always',
-    shutdownGraceMs: 2_000,
-  };
-}
-
-function rounded(times: Readonly<Record<string, number>>): Readonly<Record<string, number>> {
-  return Object.fromEntries(Object.entries(times).map(([name, ms]) => [name, Math.round(ms * 10) / 10]));
-}

@@ -154,6 +154,15 @@ export class AgentProcess {
     this.#child = null;
   }
 
+  /** For the end of a test. */
+  killQemu(vm: string): void {
+    try {
+      process.kill(this.qemuPid(vm), 'SIGKILL');
+    } catch {
+      // It has gone.
+    }
+  }
+
   /** The process that the agent noted for its QEMU. */
   qemuPid(vm: string): number {
     const note = JSON.parse(readFileSync(join(this.stateDir, 'vms', vm, 'qemu.json'), 'utf8')) as { pid: number };
