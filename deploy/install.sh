@@ -130,6 +130,7 @@ case $services in
     need qemu-system-x86_64 qemu-system-x86
     need qemu-img qemu-utils
     need ip iproute2
+    need nft nftables
     need flock util-linux
     ;;
 esac

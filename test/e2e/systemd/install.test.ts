@@ -172,6 +172,13 @@ describe.skipIf(why !== null)('the services in a booted systemd', { timeout: 180
       });
     });
 
+    it('as hardened as it is -> can still silence taps and hear heartbeats', async () => {
+      expect(await machine.must('nft list table bridge colo_ha')).toMatch(/set silenced/);
+      expect(await machine.must('journalctl --no-pager --output=cat --unit=colo-agent')).not.toMatch(
+        /silence-not-possible|not-listening|EPERM/,
+      );
+    });
+
     it('starts a guest -> QEMU is in a unit of its own and not in the cgroup of the agent', async () => {
       await machine.write('/root/one.yaml', VM);
       await machine.must('coloctl vm define -f /root/one.yaml && coloctl vm unprotect one && coloctl vm start one --wait --timeout 60s');

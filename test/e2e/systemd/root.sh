@@ -7,7 +7,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 
 suite=trixie
 # A change of the recipe gives another number, and the old folder is then replaced.
-recipe=1
+recipe=2
 final=$COLO_CACHE/nspawn-$suite
 mirror=${COLO_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 
@@ -31,7 +31,7 @@ quietly "could not make a Debian $suite" \
   --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='Acquire::Retries "3"' \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
   --dpkgopt='path-exclude=/usr/share/doc/*' \
-  --include=systemd,systemd-sysv,dbus,iproute2,nodejs,qemu-system-x86,qemu-utils,etcd-server,etcd-client \
+  --include=systemd,systemd-sysv,dbus,iproute2,nftables,nodejs,qemu-system-x86,qemu-utils,etcd-server,etcd-client \
   "$suite" "$building/root" "$mirror"
 
 root=$building/root
