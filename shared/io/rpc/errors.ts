@@ -21,7 +21,7 @@ export function neverSent(detail: string): boolean {
 }
 
 export function rpcErrorOf(error: ServiceError): RpcError {
-  const detail = error.details === '' ? error.message : error.details;
+  const detail = (error.details === '' ? error.message : error.details).replace(/\. Resolution note:.*$/s, '');
   switch (error.code) {
     case status.UNAVAILABLE:
       return { kind: neverSent(detail) ? 'unavailable' : 'lost', detail };

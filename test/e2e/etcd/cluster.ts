@@ -112,7 +112,7 @@ export async function startEtcd(size: number): Promise<EtcdCluster> {
   };
 }
 
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   const servers = await Promise.all(
     Array.from(
       { length: count },
