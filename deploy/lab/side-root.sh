@@ -17,7 +17,7 @@ case $version in
 esac
 
 # A change of the recipe gives another number, and the old folder is then replaced.
-recipe=2
+recipe=3
 final=$COLO_CACHE/qemu-$version
 mirror=${COLO_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 shim=$final/lib/colo-tcg-shim.so
@@ -63,10 +63,17 @@ for folder in usr/lib/x86_64-linux-gnu lib/x86_64-linux-gnu; do
   [ ! -d "$root/$folder" ] || libraries=$libraries:$final/root/$folder
 done
 libraries=${libraries#:}
-for loader in usr/lib64/ld-linux-x86-64.so.2 lib64/ld-linux-x86-64.so.2 lib/x86_64-linux-gnu/ld-linux-x86-64.so.2; do
-  [ -e "$root/$loader" ] && break
+
+# The file itself: a symbolic link to it may be absolute, and then it means this machine's loader.
+loader=
+for folder in usr/lib/x86_64-linux-gnu lib/x86_64-linux-gnu usr/lib64; do
+  candidate=$folder/ld-linux-x86-64.so.2
+  if [ -f "$root/$candidate" ] && [ ! -L "$root/$candidate" ] && [ ! -L "$root/${folder%%/*}" ]; then
+    loader=$candidate
+    break
+  fi
 done
-[ -e "$root/$loader" ] || die "Debian $suite has no C library loader where it was expected"
+[ -n "$loader" ] || die "Debian $suite has no C library loader where it was expected"
 
 rm -rf "$root/usr/share/doc" "$root/usr/share/man" "$root/usr/share/locale" "$root/usr/bin/qemu-system-i386"
 mkdir "$building/bin"

@@ -40,6 +40,10 @@ unpack_kernel() {
   quietly "could not download $package" fetch
   quietly "could not unpack $package" dpkg -x "$building"/linux-image-*.deb "$building/kernel"
   rm "$building"/linux-image-*.deb
+  mkdir -p "$building/kernel/usr/lib"
+  # From Debian 13 on the modules are below usr, as the tools of that release expect; ours look in both.
+  [ -d "$building/kernel/lib" ] || ln -s usr/lib "$building/kernel/lib"
+  [ -d "$building/kernel/usr/lib/modules" ] || ln -s ../../lib/modules "$building/kernel/usr/lib/modules"
   rm -rf "$COLO_CACHE/guest/kernel"
   mv "$building/kernel" "$COLO_CACHE/guest/kernel"
 }
