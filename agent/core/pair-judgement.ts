@@ -115,7 +115,7 @@ function silentEvidence(signals: PairSignals): readonly string[] {
   const { peer, tcp, checkpoints, suspectAfterMs } = signals;
   const contact = peer === null ? null : contactMs(signals, peer);
   if (peer !== null && contact !== null && contact >= suspectAfterMs) {
-    const oneWay = peer.heardAgoMs !== null && peer.heardAgoMs < suspectAfterMs;
+    const oneWay = peer.heardAgoMs !== null && peer.heardAgoMs < contact / 2;
     const lately = peer.heardAgoMs !== null && peer.heardAgoMs < 2 * suspectAfterMs;
     const asked = peer.kernelAnswers && peer.unansweredProbes >= (lately ? PROBES : PROBES_ALONE);
     const repeats = tcp.retransmits >= (lately ? RETRANSMITS : RETRANSMITS_LATER);
@@ -124,7 +124,7 @@ function silentEvidence(signals: PairSignals): readonly string[] {
         oneWay ? `host ${peer.address} is heard and does not hear us` : `host ${peer.address} is not heard`,
         ...(asked ? [`its kernel left ${peer.unansweredProbes} probes unanswered`] : []),
         ...retransmitLines(tcp, RETRANSMITS),
-        `no two-way contact with ${peer.address} since ${ago(contact)}`,
+        `two-way contact with ${peer.address} last proven ${ago(contact)}`,
       ];
     }
   }
@@ -135,22 +135,22 @@ function silentEvidence(signals: PairSignals): readonly string[] {
 
 function retransmitLines(tcp: TcpSignals, from: number): readonly string[] {
   if (tcp.retransmits < from) return [];
-  return [`QEMU's socket repeats for the ${tcp.retransmits}. time, nothing acknowledged for ${Math.round(tcp.stuckMs)} ms`];
+  return [`QEMU's socket has repeated ${tcp.retransmits} times in vain, first stuck ${ago(tcp.stuckMs)}`];
 }
 
 function checkpointLine(checkpoints: Checkpoints): string {
   const { resumedAgoMs, pairAgeMs } = checkpoints;
-  return resumedAgoMs === null ? `no checkpoint seen yet, in COLO since ${ago(pairAgeMs)}` : `last checkpoint ${ago(resumedAgoMs)}`;
+  return resumedAgoMs === null ? `no checkpoint seen yet, COLO began ${ago(pairAgeMs)}` : `last checkpoint ${ago(resumedAgoMs)}`;
 }
 
 function doubtsOf(signals: PairSignals): readonly string[] {
   const { ownQemu, checkpoints } = signals;
   const doubts = [...peerDoubts(signals)];
-  if (ownQemu.kind === 'hung') doubts.push(`QEMU does not answer out of band since ${ago(ownQemu.agoMs)}`);
-  if (ownQemu.kind === 'main-loop') doubts.push(`the main loop of QEMU does not answer since ${ago(ownQemu.agoMs)}`);
+  if (ownQemu.kind === 'hung') doubts.push(`QEMU does not answer out of band, first seen ${ago(ownQemu.agoMs)}`);
+  if (ownQemu.kind === 'main-loop') doubts.push(`the main loop of QEMU does not answer, first seen ${ago(ownQemu.agoMs)}`);
   if (checkpoints.resumedAgoMs === null) doubts.push(checkpointLine(checkpoints));
   if (checkpoints.waitedMs !== null && checkpoints.waitedMs >= CHECKPOINT_SLOW_MS) {
-    doubts.push(`a checkpoint is waited for since ${ago(checkpoints.waitedMs)}`);
+    doubts.push(`a checkpoint is waited for, begun ${ago(checkpoints.waitedMs)}`);
   }
   return doubts;
 }
@@ -170,7 +170,7 @@ function peerDoubts(signals: PairSignals): readonly string[] {
     doubts.push(`two-way contact with ${peer.address} last proven ${ago(peer.contactAgoMs)}`);
   }
   if (peer.hungAgoMs !== null && !answered(peer.hungAgoMs))
-    doubts.push(`${peer.address} says that its QEMU hangs since ${ago(peer.hungAgoMs)}`);
+    doubts.push(`${peer.address} says that its QEMU hangs, first ${ago(peer.hungAgoMs)}`);
   return doubts;
 }
 
@@ -178,9 +178,9 @@ function peerDoubts(signals: PairSignals): readonly string[] {
 function contextOf(signals: PairSignals): readonly string[] {
   const { peer, tcp, suspectAfterMs } = signals;
   const lines: string[] = [];
-  if (peer?.refusedAgoMs != null) lines.push(`no agent listens on ${peer.address}, its host answers`);
-  if (peer?.heardUsAgoMs != null && peer.heardUsAgoMs >= suspectAfterMs)
-    lines.push(`${peer.address} has not heard us since ${ago(peer.heardUsAgoMs)}`);
+  if (peer !== null && peer.refusedAgoMs !== null) lines.push(`no agent listens on ${peer.address}, its host answers`);
+  if (peer !== null && peer.heardUsAgoMs !== null && peer.heardUsAgoMs >= suspectAfterMs)
+    lines.push(`${peer.address} last heard us ${ago(peer.heardUsAgoMs)}`);
   if (tcp.zeroWindow) lines.push("the peer's QEMU does not read from its socket");
   return lines;
 }

@@ -59,9 +59,11 @@ export function udpHeartbeats(setup: WireSetup, handlers: HeartbeatHandlers): He
       else drop(address, socket);
     });
     socket.bind({ port: 0, address: setup.address, exclusive: true }, () => {
-      socket.connect(setup.port, address, () => {
-        peer.connected = true;
-      });
+      socket.connect(setup.port, address, ((error?: Error) => {
+        // Without a route there is nothing to connect to. Node hands the error to this callback, which its types do not say.
+        if (error === undefined) peer.connected = true;
+        else drop(address, socket);
+      }) as () => void);
     });
     return peer;
   }
