@@ -37,3 +37,8 @@ export const PROOF_MS = 3_000;
 export const PROOF_AGAIN_MS = 20;
 /** How long a merge of overlays may hold up an order to stop. */
 export const MERGE_MS = 600_000;
+/**
+ * QEMU holds back events of some kinds (QUORUM_REPORT_BAD among them) for up to a second after the last one. What the last pair left
+ * behind must be out before the next one is made, or it would speak against it.
+ */
+export const EVENT_HELD_BACK_MS = 1_100;

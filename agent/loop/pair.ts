@@ -1,7 +1,7 @@
 // Actions on a pair: make it, prove it, and end it. The two failovers are the hot path of the whole product: nothing is asked there that
 // the procedure itself does not ask, and the journal is written while QEMU works wherever the order of things allows.
 
-import { COMMAND_MS, PROOF_AGAIN_MS, PROOF_MS } from '../core/bounds.js';
+import { COMMAND_MS, EVENT_HELD_BACK_MS, PROOF_AGAIN_MS, PROOF_MS } from '../core/bounds.js';
 import { primaryFailover, secondaryFailover } from '../core/procedures/failover.js';
 import {
   liveResumeReplication,
@@ -11,6 +11,7 @@ import {
   switchoverResumeReplication,
 } from '../core/procedures/resume.js';
 import { forceCheckpointNow, primaryStart } from '../core/procedures/start.js';
+import { mergingImages } from '../core/paths.js';
 import { proofFailures } from '../core/proof.js';
 import { forgetPair } from '../core/seen.js';
 import { refreshDisk, stampParents } from './disk.js';
@@ -28,7 +29,7 @@ const failed = (step: string, error: string): ActionResult => ({ kind: 'failed',
 export async function protect(vm: Vm, task: Task): Promise<ActionResult> {
   const { goal } = task;
   assert(goal.kind === 'protect', 'only `protect` makes a pair');
-  const begun = await beginAttempt(vm);
+  const begun = await beginAttempt(vm, task);
   if (begun !== null) return begun;
   const isExSecondary = (vm.facts?.rewriters.length ?? 0) > 0;
   const stopCopy = isExSecondary ? secondaryResumeReplication : primaryResumeReplication;
@@ -39,16 +40,20 @@ export async function protect(vm: Vm, task: Task): Promise<ActionResult> {
 
 /** The seed's step 4, on a primary that was started to wait for it. */
 export async function startPair(vm: Vm, task: Task): Promise<ActionResult> {
-  const begun = await beginAttempt(vm);
+  const begun = await beginAttempt(vm, task);
   if (begun !== null) return begun;
   const done = await runSteps(vm, task, primaryStart);
   return done.kind === 'done' ? AGAIN : done.result;
 }
 
 /** What the last pair left behind is no evidence about the next one. */
-async function beginAttempt(vm: Vm): Promise<ActionResult | null> {
+async function beginAttempt(vm: Vm, task: Task): Promise<ActionResult | null> {
   const { qemu } = vm;
+  const { clock } = vm.ports;
   assert(qemu !== null, 'a pair is made of a QEMU');
+  const heldBack = (): number => (vm.pairEndedAt === null ? 0 : vm.pairEndedAt + EVENT_HELD_BACK_MS - clock.now());
+  task.step = 'waits for the last events of the last pair';
+  await vm.until(() => heldBack() <= 0, Math.max(0, heldBack()), task.abort.signal);
   if (vm.seen !== null) vm.seen = forgetPair(vm.seen);
   const saved = await vm.saveQemu(qemu.born, () => ({ coloExited: false, provenFor: null, promised: null, unpromotable: null }));
   return saved.ok ? null : failed('journal', saved.error);
@@ -98,6 +103,7 @@ export async function forceCheckpoint(vm: Vm, task: Task): Promise<ActionResult>
 
 export async function rollback(vm: Vm, task: Task): Promise<ActionResult> {
   const done = await runSteps(vm, task, rollbackProtection);
+  vm.pairEndedAt = vm.ports.clock.now();
   if (done.kind === 'done') return AGAIN;
   await lookNow(vm);
   // The pair was reached after all: then it is Primary Failover.
@@ -117,7 +123,9 @@ export async function failOverSecondary(vm: Vm, task: Task): Promise<ActionResul
   const result = await release(vm, task, secondaryFailover, 'secondary', async () => {
     const stamped = await stamping;
     if (!stamped.ok) vm.ports.log.error({ vm: vm.name, error: stamped.error }, 'stamp-failed');
-    await refreshDisk(vm);
+    // As the stamps say now; reading them again would hold up the word that the guest runs.
+    const images = mergingImages(vm.setup.folders, task.spec, qemu.born);
+    if (!qemu.external) vm.disk = { ...vm.disk, stampEpoch: task.epoch, state: 'merging', images };
   });
   await stamping;
   if (result.kind === 'failed' && vm.qemu?.aloneSince !== task.epoch) {
@@ -144,6 +152,7 @@ async function release(
     if (vm.seen !== null) vm.seen = { ...vm.seen, coloSince: null };
     marking.push(before().then(() => markAlone(vm, task)));
   });
+  vm.pairEndedAt = vm.ports.clock.now();
   const [marked] = await Promise.all(marking);
   if (marked !== undefined) {
     // The guest runs alone; what failed afterwards is tidying, and the next attempt begins with the same.

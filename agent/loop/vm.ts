@@ -70,6 +70,8 @@ export class Vm {
   resync: VmReport['resync'] = null;
   durationsMs: Readonly<Record<string, number>> = {};
   logOffset = 0;
+  /** When this QEMU last left a pair, or an attempt at one. */
+  pairEndedAt: Instant | null = null;
   /** Ends the watch of the QEMU that is here. */
   watching: AbortController | null = null;
   /** Looks again soon; set by the watch. */
@@ -233,6 +235,7 @@ export class Vm {
     this.hungSince = null;
     this.mainLoopSilentSince = null;
     this.logOffset = 0;
+    this.pairEndedAt = null;
     this.resync = null;
   }
 
