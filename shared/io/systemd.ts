@@ -26,7 +26,7 @@ export function connectSystemd(log: Log, environment: NodeJS.ProcessEnv = proces
     // A notification that fails must never hurt the daemon; a missing watchdog ping shows by itself.
     execFile(
       'systemd-notify',
-      ['--no-block', ...assignments],
+      assignments,
       { env: { PATH: environment['PATH'], NOTIFY_SOCKET: socket }, timeout: 5_000 },
       (error) => {
         if (error === null || complained) return;
