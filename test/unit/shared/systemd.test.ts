@@ -3,7 +3,7 @@
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, expect, it } from 'vitest';
+import { afterAll, afterEach, expect, it } from 'vitest';
 import { connectSystemd } from '../../../shared/io/systemd.js';
 import { fakeLog } from '../../fakes/clock.js';
 import { eventually } from '../../support/wait.js';
@@ -11,6 +11,7 @@ import { eventually } from '../../support/wait.js';
 const folder = mkdtempSync(join(tmpdir(), 'colo-notify-'));
 const told = join(folder, 'told');
 afterEach(() => rmSync(told, { force: true }));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 function environment(script: string): NodeJS.ProcessEnv {
   const program = join(folder, 'systemd-notify');
