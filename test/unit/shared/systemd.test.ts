@@ -23,7 +23,7 @@ function environment(script: string): NodeJS.ProcessEnv {
 const lines = (): string[] => (existsSync(told) ? readFileSync(told, 'utf8').trim().split('\n').sort() : []);
 
 it('under systemd -> each state is notified, a status only when it differs', async () => {
-  const systemd = connectSystemd(fakeLog(), environment(`echo "$2" >> ${told}`));
+  const systemd = connectSystemd(fakeLog(), environment(`for each in "$@"; do last=$each; done; echo "$last" >> ${told}`));
   expect(systemd.watchdogMs).toBe(10_000);
   systemd.ready();
   systemd.status('leads\nterm 7');
