@@ -122,7 +122,8 @@ export function judgePair(
   const limitMs = SILENT_CHECKPOINTS * view.journal.spec.checkpointDelayMs + SILENT_MARGIN_MS;
   const freshSince = seen.checkpoints > 0 ? seen.lastResumeAt : null;
   if (freshSince !== null && now - freshSince <= limitMs) return { state: 'ok', evidence: [] };
-  const begin = freshSince ?? seen.coloSince ?? seen.connectedAt;
+  const begin = freshSince ?? seen.coloSince;
+  if (begin === null) return { state: 'unknown', evidence: ['not in COLO'] };
   const text = freshSince === null ? `no checkpoint seen yet, in COLO since ${age(begin)}` : `last checkpoint ${age(begin)}`;
   return { state: now - begin <= limitMs ? 'unknown' : 'silent', evidence: [text] };
 }

@@ -32,7 +32,8 @@ export function situationOf(looked: Looked): Situation {
       if (facts.colo.mode === 'secondary' || left || inColo) return 'secondary';
       return 'incoming';
     case 'primary':
-      if (facts.colo.mode === 'primary' || inColo || (left && facts.colo.lastMode === 'primary')) return 'primary';
+      // `left` alone may speak of an earlier pair of this QEMU: in a failover the filters go before COLO is left, never after.
+      if (facts.colo.mode === 'primary' || inColo || (left && seen?.coloExit?.mode === 'primary')) return 'primary';
       return facts.runstate === 'prelaunch' ? 'prelaunch' : 'attempt';
     case 'alone':
       // Between MIGRATION's `colo` and the next look, and while a guest stands still for a copy that was never begun.
