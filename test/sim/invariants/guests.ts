@@ -1,0 +1,135 @@
+// Rules about guests: at most one side is heard, and only the one that the saved record names; what a client was told, the side that is
+// heard knows, in RAM and on disk; the disk that the record calls valid holds it too; and no agent kills what is still needed.
+
+import type { VmRecord } from '../../../shared/core/model.js';
+import { missingFrom, type Content } from '../qemu/content.js';
+import type { Qemu } from '../qemu/qemu.js';
+import type { World } from '../world/world.js';
+
+interface Known {
+  /** Was seen comparing, in this epoch of the record. */
+  comparedIn: number | null;
+  /** Its release was found right since it last was half of a pair. */
+  permitted: boolean;
+  /** All that the client knew was found in it since it came to be heard. */
+  checked: boolean;
+}
+
+/** A copy that was just flushed towards the client and is not loaded yet may be so old. */
+const SETTLED_MS = 1_000;
+
+export class Guests {
+  readonly #world: World;
+  readonly #known = new WeakMap<Qemu, Known>();
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  look(): void {
+    for (const { spec } of this.#world.setup.vms) {
+      const heard: Qemu[] = [];
+      for (const machine of this.#world.machines.values()) {
+        for (const qemu of machine.processes.values()) {
+          if (qemu.vm !== spec.name || !qemu.alive) continue;
+          const path = qemu.outputPath();
+          if (path === 'tap' && qemu.releases()) {
+            heard.push(qemu);
+            this.#isPermitted(qemu);
+            this.#knowsAll(qemu);
+          } else if (path === 'compare' || path === 'secondary') this.#isHalf(qemu, path);
+        }
+      }
+      if (heard.length > 1) this.#wrong(`split brain of ${spec.name}: ${heard.map((each) => each.name).join(' and ')} are both heard`);
+    }
+  }
+
+  lookClosely(): void {
+    for (const { spec } of this.#world.setup.vms) {
+      const client = this.#world.clients.get(spec.name);
+      const record = this.#world.record(spec.name);
+      if (client === undefined || record === null) continue;
+      if (this.#world.kernel.now - client.lastAnswerAt > SETTLED_MS || record.phase === 'solo') this.#validDisk(spec.name, record);
+    }
+  }
+
+  /** An agent is about to kill it. */
+  killed(qemu: Qemu): void {
+    const record = this.#world.record(qemu.vm);
+    if (record === null) return this.#wrong(`${qemu.name} is killed although the store has no record of it`);
+    if (['stopping', 'stopped', 'failed'].includes(record.phase)) return;
+    const named = [record.primary, record.secondary].some((side) => side?.host === qemu.machine.name && side.born === qemu.born);
+    if (named) this.#wrong(`${qemu.name} is killed although the record of epoch ${record.epoch} (${record.phase}) names it`);
+    const loser = record.verdict?.loser ?? null;
+    if (record.phase === 'verdict' && loser?.host === qemu.machine.name && loser.born === qemu.born) {
+      this.#wrong(`${qemu.name}, the loser of epoch ${record.epoch}, is killed before the winner has executed`);
+    }
+  }
+
+  #of(qemu: Qemu): Known {
+    const known = this.#known.get(qemu) ?? { comparedIn: null, permitted: false, checked: false };
+    this.#known.set(qemu, known);
+    return known;
+  }
+
+  #isHalf(qemu: Qemu, path: 'compare' | 'secondary'): void {
+    const known = this.#of(qemu);
+    known.permitted = false;
+    known.checked = false;
+    if (path === 'compare') known.comparedIn = this.#world.record(qemu.vm)?.epoch ?? null;
+  }
+
+  /** From the first filter on, none goes before a saved change; a secondary is heard only when the record has named it. */
+  #isPermitted(qemu: Qemu): void {
+    const known = this.#of(qemu);
+    if (known.permitted) return;
+    known.permitted = true;
+    const record = this.#world.record(qemu.vm);
+    if (record === null) return this.#wrong(`${qemu.name} is heard and the store has no record of it`);
+    const isPrimary = record.primary?.host === qemu.machine.name && record.primary.born === qemu.born;
+    if (!isPrimary)
+      return this.#wrong(
+        `${qemu.name} is heard and the record of epoch ${record.epoch} (${record.phase}) names ${record.primary?.host ?? 'nobody'}`,
+      );
+    if (record.phase === 'protected') return this.#wrong(`${qemu.name} is heard uncompared while the record says protected`);
+    if (known.comparedIn === record.epoch) this.#wrong(`${qemu.name} released its output in epoch ${record.epoch} before any saved change`);
+  }
+
+  #knowsAll(qemu: Qemu): void {
+    const client = this.#world.clients.get(qemu.vm);
+    if (client === undefined || !qemu.guest.booted) return;
+    const known = this.#of(qemu);
+    const given = known.checked ? client.given.slice(-1) : client.given;
+    known.checked = true;
+    if (qemu.guest.ramTorn) this.#wrong(`${qemu.name} is heard with a state that failed to load`);
+    const inRam = missingFrom(qemu.guest.ram, given);
+    if (inRam !== null) this.#wrong(`${qemu.name} is heard and its RAM lacks what a client was told: ${inRam}`);
+    const lacks = diskProblem(qemu.block.read(), given);
+    if (lacks !== null && !qemu.block.image.bad) this.#wrong(`${qemu.name} is heard and its disk lacks what a client was told: ${lacks}`);
+  }
+
+  /** Whatever becomes of the QEMUs, this is what would be booted. */
+  #validDisk(vm: string, record: VmRecord): void {
+    const { disk } = record;
+    const given = this.#world.clients.get(vm)?.given ?? [];
+    if (disk === null || given.length === 0) return;
+    const machine = this.#world.machines.get(disk.host);
+    if (machine === undefined) return;
+    const top = machine.image(disk.images[0] ?? '');
+    const parent = machine.image(disk.images.at(-1) ?? '');
+    if (parent === null) return this.#wrong(`the valid disk of ${vm}, ${disk.images.join(' > ')} on ${disk.host}, does not exist`);
+    if (parent.bad) return;
+    const content = disk.images.length > 1 && top?.chain != null ? top.chain.view : parent.content;
+    const lacks = diskProblem(content, given);
+    if (lacks !== null)
+      this.#wrong(`the disk of ${vm} that the record of epoch ${record.epoch} (${record.phase}) calls valid, on ${disk.host}: ${lacks}`);
+  }
+
+  #wrong(what: string): void {
+    this.#world.violate(what);
+  }
+}
+
+function diskProblem(content: Content, given: readonly { readonly k: number; readonly v: number }[]): string | null {
+  return content.torn ?? missingFrom(content.last, given);
+}

@@ -1,0 +1,70 @@
+// What must never happen, looked at after every event that could matter. Rules about records are in records.ts, those about guests and
+// their data in guests.ts; this only carries to them what the world tells.
+
+import type { VmJournal } from '../../../agent/core/journal.js';
+import type { Machine } from '../qemu/machine.js';
+import type { Qemu } from '../qemu/qemu.js';
+import type { HostEvents } from '../qemu/host-ports.js';
+import type { World } from '../world/world.js';
+import { Guests } from './guests.js';
+import { Records } from './records.js';
+
+/** Something that a process said or did, for coverage. */
+export interface Seen {
+  readonly process: string;
+  readonly event: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+export class Watchers implements HostEvents {
+  /** VMs that something other than their controllers has hurt: a dead host, a killed QEMU, a cut link, an operator's wish. */
+  readonly hurt = new Set<string>();
+  readonly #world: World;
+  readonly #records: Records;
+  readonly #guests: Guests;
+  #dirty = false;
+
+  constructor(world: World) {
+    this.#world = world;
+    this.#records = new Records(world, this.hurt);
+    this.#guests = new Guests(world);
+  }
+
+  touch(): void {
+    this.#dirty = true;
+  }
+
+  afterEvent(): void {
+    if (!this.#dirty) return;
+    this.#dirty = false;
+    this.#guests.look();
+  }
+
+  /** All that can be looked at only now and then, because it reads whole histories. */
+  lookClosely(): void {
+    this.#guests.lookClosely();
+  }
+
+  stored(key: string, value: string | null, before: string | null): void {
+    this.#dirty = true;
+    this.#records.stored(key, value, before);
+  }
+
+  sent(qemu: Qemu, k: number, v: number): void {
+    this.#world.clients.get(qemu.vm)?.answered(qemu, k, v);
+  }
+
+  journalled(machine: Machine, vm: string, before: { readonly term: number; readonly epoch: number } | null): void {
+    const now: VmJournal | undefined = machine.vmJournals.get(vm);
+    if (now === undefined || before === null) return;
+    if (now.term < before.term || now.epoch < before.epoch) {
+      this.#world.violate(
+        `the journal of ${vm} on ${machine.name} went back from term ${before.term} epoch ${before.epoch} to ${now.term}/${now.epoch}`,
+      );
+    }
+  }
+
+  killed(qemu: Qemu): void {
+    this.#guests.killed(qemu);
+  }
+}

@@ -1,0 +1,61 @@
+// One host as its agent finds it: processes, images, taps and journals. All of it outlives the agent, and what is on disk outlives the
+// machine's power. The ports are in host-ports.ts; this only holds what is there.
+
+import type { Stamp } from '../../../agent/core/disk-rules.js';
+import type { AgentJournal, VmJournal } from '../../../agent/core/journal.js';
+import type { Content } from './content.js';
+import type { Qemu } from './qemu.js';
+
+/** What a secondary's overlays hold together with their parent: the guest's disk as that QEMU sees it. */
+export interface Chain {
+  view: Content;
+  /** Files without which the view cannot be read. */
+  readonly files: readonly string[];
+}
+
+export interface SimImage {
+  readonly path: string;
+  kind: 'raw' | 'qcow2';
+  sizeBytes: number;
+  /** Of a raw image. */
+  content: Content;
+  /** Of an overlay that QEMU uses. */
+  chain: Chain | null;
+  stamp: Stamp | null;
+  /** The device under it fails. */
+  bad: boolean;
+}
+
+export class Machine {
+  readonly name: string;
+  readonly address: string;
+  up = true;
+  boots = 1;
+  readonly images = new Map<string, SimImage>();
+  readonly taps = new Map<string, { up: boolean }>();
+  /** By pid. Dead ones stay until the next boot, as their notes do. */
+  readonly processes = new Map<number, Qemu>();
+  readonly notes = new Map<string, { readonly born: number; readonly pid: number }>();
+  readonly logs = new Map<string, string>();
+  readonly vmJournals = new Map<string, VmJournal>();
+  agentJournal: AgentJournal | null = null;
+  /** No space is left for what a secondary must write. */
+  isFull = false;
+
+  constructor(name: string, address: string) {
+    this.name = name;
+    this.address = address;
+  }
+
+  image(path: string): SimImage | null {
+    return this.images.get(path) ?? null;
+  }
+
+  running(): readonly Qemu[] {
+    return [...this.processes.values()].filter((each) => each.alive);
+  }
+
+  writeLog(path: string, line: string): void {
+    this.logs.set(path, `${this.logs.get(path) ?? ''}${line}\n`);
+  }
+}

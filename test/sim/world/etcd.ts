@@ -1,0 +1,136 @@
+// etcd as it is seen from outside: one revisioned map behind a majority, transactions that are all or nothing, leases that may end late
+// or early, and histories for watchers. Clients reach it over the network (etcd-client.ts); nothing here can fail but by being down.
+
+import type { Compare, KeyValue, Snapshot, Write } from '../../../shared/ports.js';
+import type { Kernel } from './kernel.js';
+import type { Rng } from './rng.js';
+
+/** etcd grants no less than about one and a half election timeouts. */
+const LEAST_TTL_MS = 2_000;
+
+export interface EtcdEvents {
+  /** A key was written or (value null) deleted, at this revision. */
+  changed(key: string, value: string | null, before: string | null, revision: number): void;
+}
+
+interface Lease {
+  readonly ttlMs: number;
+  cancel: () => void;
+}
+
+export type TxnAnswer =
+  { readonly kind: 'done'; readonly succeeded: boolean; readonly revision: number } | { readonly kind: 'refused'; readonly detail: string };
+
+export class Etcd {
+  revision = 1;
+  /** No majority: nothing is answered and no lease ends. */
+  isDown = false;
+  /** Told of every new revision and of every change of `isDown`. */
+  readonly onRevision = new Set<(touched: readonly string[]) => void>();
+  readonly onDown = new Set<() => void>();
+  readonly #kernel: Kernel;
+  readonly #rng: Rng;
+  readonly #events: EtcdEvents;
+  readonly #data = new Map<string, KeyValue>();
+  readonly #leases = new Map<string, Lease>();
+  readonly #snapshots = new Map<string, Snapshot>();
+  #nextLease = 7_000;
+
+  constructor(kernel: Kernel, rng: Rng, events: EtcdEvents) {
+    this.#kernel = kernel;
+    this.#rng = rng;
+    this.#events = events;
+  }
+
+  read(key: string): KeyValue | null {
+    return this.#data.get(key) ?? null;
+  }
+
+  /** All keys under a prefix, sorted, as of now. The same object for all who ask at one revision. */
+  list(prefix: string): Snapshot {
+    const known = this.#snapshots.get(prefix);
+    if (known !== undefined && known.revision === this.revision) return known;
+    const keys = new Map([...this.#data].filter(([key]) => key.startsWith(prefix)).sort(([one], [other]) => (one < other ? -1 : 1)));
+    const snapshot = { revision: this.revision, keys };
+    this.#snapshots.set(prefix, snapshot);
+    return snapshot;
+  }
+
+  txn(compares: readonly Compare[], writes: readonly Write[]): TxnAnswer {
+    if (!compares.every((each) => this.#holds(each))) return { kind: 'done', succeeded: false, revision: this.revision };
+    const orphan = writes.some((each) => each.kind === 'put' && each.lease !== null && !this.#leases.has(each.lease));
+    if (orphan) return { kind: 'refused', detail: 'etcdserver: requested lease not found' };
+    this.apply(writes);
+    return { kind: 'done', succeeded: true, revision: this.revision };
+  }
+
+  /** As an outsider would. */
+  apply(writes: readonly Write[]): void {
+    const next = this.revision + 1;
+    const touched: { readonly key: string; readonly value: string | null; readonly before: string | null }[] = [];
+    for (const write of writes) {
+      const before = this.#data.get(write.key);
+      if (write.kind === 'delete') {
+        if (this.#data.delete(write.key)) touched.push({ key: write.key, value: null, before: before?.value ?? null });
+        continue;
+      }
+      const { key, value } = write;
+      this.#data.set(key, { key, value, createRevision: before?.createRevision ?? next, modRevision: next, lease: write.lease ?? '0' });
+      touched.push({ key, value, before: before?.value ?? null });
+    }
+    if (touched.length === 0) return;
+    this.revision = next;
+    for (const each of touched) this.#events.changed(each.key, each.value, each.before, next);
+    for (const each of [...this.onRevision]) each(touched.map(({ key }) => key));
+  }
+
+  grant(ttlMs: number): { readonly lease: string; readonly ttlMs: number } {
+    const lease = String((this.#nextLease += 1));
+    const granted = Math.max(ttlMs, LEAST_TTL_MS);
+    this.#start(lease, granted);
+    return { lease, ttlMs: granted };
+  }
+
+  /** 0 = there is no such lease. */
+  keepAlive(lease: string): number {
+    const known = this.#leases.get(lease);
+    if (known === undefined) return 0;
+    this.#start(lease, known.ttlMs);
+    return known.ttlMs;
+  }
+
+  revoke(lease: string): void {
+    const known = this.#leases.get(lease);
+    if (known === undefined) return;
+    known.cancel();
+    this.#leases.delete(lease);
+    this.apply([...this.#data.values()].filter((each) => each.lease === lease).map((each): Write => ({ kind: 'delete', key: each.key })));
+  }
+
+  leases(): readonly string[] {
+    return [...this.#leases.keys()];
+  }
+
+  /** After an election every lease starts anew. */
+  setDown(down: boolean): void {
+    if (this.isDown === down) return;
+    this.isDown = down;
+    for (const [lease, { ttlMs, cancel }] of this.#leases) {
+      cancel();
+      if (!down) this.#start(lease, ttlMs);
+    }
+    for (const each of [...this.onDown]) each();
+  }
+
+  /** Only ever late here; an early end is a fault of its own. */
+  #start(lease: string, ttlMs: number): void {
+    this.#leases.get(lease)?.cancel();
+    const cancel = this.#kernel.after(ttlMs + this.#rng.delay(50, 1_500), () => this.revoke(lease));
+    this.#leases.set(lease, { ttlMs, cancel });
+  }
+
+  #holds(compare: Compare): boolean {
+    const kv = this.#data.get(compare.key);
+    return ((compare.kind === 'mod' ? kv?.modRevision : kv?.createRevision) ?? 0) === compare.revision;
+  }
+}

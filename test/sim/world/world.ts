@@ -1,0 +1,265 @@
+// A whole cluster in one process: hosts with their agents and QEMUs, coordinators, etcd, clients, and whoever breaks them. It is built from
+// a seed and a setup, and everything that can go wrong has a method here; nothing goes wrong by itself.
+
+import { vmRecordCodec, vmWantedCodec } from '../../../shared/core/codec.js';
+import { keysOf, type Keys } from '../../../shared/core/keys.js';
+import type { VmRecord, VmWanted } from '../../../shared/core/model.js';
+import { Client } from '../qemu/client.js';
+import { Machine } from '../qemu/machine.js';
+import { rawImage } from '../qemu/host-ports.js';
+import { powerOff } from '../qemu/commands.js';
+import type { Qemu, QemuWorld } from '../qemu/qemu.js';
+import { Watchers, type Seen } from '../invariants/watchers.js';
+import { startAgent, type AgentProcess } from './agent.js';
+import { startCoordinator, type CoordinatorProcess } from './coordinator.js';
+import { Etcd } from './etcd.js';
+import { simulatedStore, type StoreFaults } from './etcd-client.js';
+import { Kernel } from './kernel.js';
+import { Life, type CrashPlan } from './life.js';
+import { Network } from './network.js';
+import { Rng } from './rng.js';
+import type { Setup } from './setup.js';
+
+const PORTS = { first: 20_000, last: 20_999 };
+const RESTART_MS = { least: 50, most: 2_000 };
+const BOOT_MS = { least: 500, most: 3_000 };
+
+export class World {
+  readonly setup: Setup;
+  readonly rng: Rng;
+  readonly kernel = new Kernel();
+  readonly keys: Keys = keysOf('/colo/sim');
+  readonly network: Network;
+  readonly etcd: Etcd;
+  readonly storeFaults: StoreFaults = { slowMember: 0, frozenUntil: new Map() };
+  readonly machines = new Map<string, Machine>();
+  readonly agents = new Map<string, AgentProcess>();
+  readonly coordinators = new Map<string, CoordinatorProcess>();
+  readonly clients = new Map<string, Client>();
+  readonly watchers: Watchers;
+  /** What must never happen and did. The first one ends the run. */
+  readonly violations: string[] = [];
+  /** Called with each line of the event log; null = nobody reads it. */
+  trace: ((line: string) => void) | null = null;
+  /** What processes said, for coverage. */
+  onSeen: (seen: Seen) => void = () => undefined;
+  readonly #qemuWorld: QemuWorld;
+  #lives = 0;
+
+  constructor(setup: Setup, trace: ((line: string) => void) | null = null) {
+    this.setup = setup;
+    this.trace = trace;
+    this.rng = new Rng(setup.seed);
+    this.network = new Network(this.kernel, this.rng.fork('network'));
+    this.watchers = new Watchers(this);
+    this.etcd = new Etcd(this.kernel, this.rng.fork('etcd'), { changed: (key, value, before) => this.watchers.stored(key, value, before) });
+    this.kernel.afterEvent = () => this.watchers.afterEvent();
+    this.#qemuWorld = {
+      kernel: this.kernel,
+      network: this.network,
+      rng: this.rng.fork('qemu'),
+      version: setup.version,
+      machineAt: (address) => [...this.machines.values()].find((each) => each.address === address) ?? null,
+      note: (text) => this.note(text),
+      touched: () => this.watchers.touch(),
+      sent: (qemu, k, v) => this.watchers.sent(qemu, k, v),
+      violated: (what) => this.violate(what),
+    };
+    for (const host of setup.hosts) this.machines.set(host, new Machine(host, `10.0.0.${host.slice(1)}`));
+    for (const vm of setup.vms) {
+      const client = new Client(
+        this.kernel,
+        this.network,
+        this.rng.fork(`client ${vm.spec.name}`),
+        () => this.qemusOf(vm.spec.name),
+        (what) => this.violate(what),
+      );
+      this.clients.set(vm.spec.name, client);
+      if (vm.spec.method === 'identical-images') {
+        const path = `/state/vms/${vm.spec.name}/disk0.raw`;
+        for (const machine of this.machines.values()) machine.images.set(path, rawImage(path, vm.spec.disks[0]?.sizeBytes ?? 0));
+      }
+      this.want(vm);
+    }
+    for (const host of setup.hosts) this.startAgent(host);
+    for (const name of setup.coordinators.keys()) this.startCoordinator(name);
+  }
+
+  // ---------------------------------------------------------------- looking
+
+  qemusOf(vm: string): readonly Qemu[] {
+    return [...this.machines.values()].flatMap((machine) => machine.running().filter((each) => each.vm === vm));
+  }
+
+  record(vm: string): VmRecord | null {
+    const kv = this.etcd.read(this.keys.record(vm));
+    const read = kv === null ? null : vmRecordCodec.decode(kv.key, kv.value);
+    return read?.ok === true ? read.value : null;
+  }
+
+  wanted(vm: string): VmWanted | null {
+    const kv = this.etcd.read(this.keys.spec(vm));
+    const read = kv === null ? null : vmWantedCodec.decode(kv.key, kv.value);
+    return read?.ok === true ? read.value : null;
+  }
+
+  leader(): CoordinatorProcess | null {
+    return [...this.coordinators.values()].find((each) => each.life.alive && each.leadership.state().kind === 'leader') ?? null;
+  }
+
+  /** The QEMU that the record places there. */
+  side(vm: string, role: 'primary' | 'secondary'): Qemu | null {
+    const side = this.record(vm)?.[role] ?? null;
+    if (side === null) return null;
+    return this.qemusOf(vm).find((each) => each.machine.name === side.host && each.born === side.born) ?? null;
+  }
+
+  // ---------------------------------------------------------------- processes
+
+  startAgent(host: string): void {
+    const machine = this.machines.get(host);
+    if (machine?.up !== true || this.agents.get(host)?.life.alive === true) return;
+    const life = this.#life(`agent ${host}`, host);
+    const store = this.#store(life);
+    this.agents.set(host, startAgent(this.#qemuWorld, machine, life, store, this.keys, `${host}:7400`, this.watchers));
+    this.note(`agent ${host} starts`);
+  }
+
+  startCoordinator(name: string): void {
+    const machine = this.setup.coordinators.get(name) ?? name;
+    if (this.network.isDark(machine) || this.coordinators.get(name)?.life.alive === true) return;
+    const life = this.#life(name, machine);
+    const store = this.#store(life);
+    const place = {
+      kernel: this.kernel,
+      network: this.network,
+      agentAt: (address: string) => {
+        const agent = this.agents.get(address.replace(':7400', ''));
+        return agent?.life.alive === true ? agent : null;
+      },
+      coordinatorAt: (address: string) => {
+        const found = [...this.coordinators.values()].find((each) => each.address === address && each.life.alive);
+        return found?.life ?? null;
+      },
+      machineOf: (address: string) => this.setup.coordinators.get(address.replace(':7500', '')) ?? address.replace(/:\d+$/, ''),
+    };
+    this.coordinators.set(name, startCoordinator(place, life, store, { keys: this.keys, name, address: `${name}:7500`, ports: PORTS }));
+    this.note(`${name} starts`);
+  }
+
+  lifeOf(name: string): Life | null {
+    return (this.coordinators.get(name) ?? this.agents.get(name.replace('agent ', '')))?.life ?? null;
+  }
+
+  /** SIGKILL; it is started again by its service manager. */
+  crash(name: string): void {
+    this.lifeOf(name)?.die('crash');
+  }
+
+  crashAt(name: string, plan: CrashPlan): void {
+    const life = this.lifeOf(name);
+    if (life !== null) life.crashPlan = plan;
+  }
+
+  pause(name: string): void {
+    this.lifeOf(name)?.pause();
+  }
+
+  wake(name: string): void {
+    this.lifeOf(name)?.wake();
+  }
+
+  // ---------------------------------------------------------------- machines and QEMUs
+
+  powerOffMachine(name: string): void {
+    this.network.setDark(name, true);
+    const machine = this.machines.get(name);
+    if (machine !== undefined) {
+      machine.up = false;
+      for (const qemu of machine.running()) qemu.die('host without power', true);
+      machine.taps.clear();
+    }
+    for (const process of [...this.agents.values(), ...this.coordinators.values()])
+      if (process.life.machine === name) process.life.die('host without power');
+    this.watchers.touch();
+  }
+
+  bootMachine(name: string): void {
+    if (!this.network.isDark(name)) return;
+    const machine = this.machines.get(name);
+    if (machine !== undefined) {
+      machine.up = true;
+      machine.boots += 1;
+      machine.processes.clear();
+    }
+    this.network.setDark(name, false);
+    const { rng } = this.#qemuWorld;
+    this.kernel.after(rng.between(BOOT_MS.least, BOOT_MS.most), () => this.startAgent(name));
+    for (const [coordinator, where] of this.setup.coordinators) {
+      if (where === name) this.kernel.after(rng.between(BOOT_MS.least, BOOT_MS.most), () => this.startCoordinator(coordinator));
+    }
+  }
+
+  /** The guest shuts itself down. */
+  guestPowerOff(vm: string): void {
+    const running = this.side(vm, 'primary');
+    if (running?.running === true) powerOff(running);
+  }
+
+  // ---------------------------------------------------------------- the operator
+
+  want(wanted: VmWanted): void {
+    const { name } = wanted.spec;
+    this.etcd.apply([{ kind: 'put', key: this.keys.spec(name), value: vmWantedCodec.encode(wanted), lease: null }]);
+  }
+
+  wish(vm: string, change: Partial<Pick<VmWanted, 'wanted' | 'protect'>>): void {
+    const now = this.wanted(vm);
+    if (now !== null) this.want({ ...now, ...change });
+  }
+
+  // ---------------------------------------------------------------- telling
+
+  note(text: string): void {
+    this.trace?.(`${this.kernel.now.toFixed(1).padStart(10)} ${text}`);
+  }
+
+  violate(what: string): void {
+    if (this.violations.length >= 8) return;
+    this.violations.push(`at ${this.kernel.now.toFixed(1)} ms: ${what}`);
+    this.note(`VIOLATION ${what}`);
+  }
+
+  #store(life: Life) {
+    return simulatedStore(
+      { kernel: this.kernel, network: this.network, etcd: this.etcd, rng: this.rng.fork(`store ${this.#lives}`), faults: this.storeFaults },
+      life,
+    );
+  }
+
+  #life(name: string, machine: string): Life {
+    this.#lives += 1;
+    const rng = this.rng.fork(`life ${this.#lives}`);
+    const rate = 1 + rng.between(-1, 1) * this.setup.drift;
+    return new Life(
+      this.kernel,
+      rng,
+      { name, machine, rate, wallOffsetMs: rng.between(-200, 200) },
+      {
+        logged: (life, level, event, fields) => {
+          this.onSeen({ process: life.name, event, fields });
+          if (this.trace !== null) this.note(`${life.name} ${level} ${event} ${JSON.stringify(fields)}`);
+        },
+        died: (life, by) => {
+          this.note(`${life.name} dies: ${by}`);
+          this.onSeen({ process: life.name, event: 'died', fields: { by, after: life.lastCall } });
+          const restartMs = this.rng.between(RESTART_MS.least, RESTART_MS.most);
+          this.kernel.after(restartMs, () => {
+            if (life.name.startsWith('agent ')) this.startAgent(machine);
+            else this.startCoordinator(life.name);
+          });
+        },
+      },
+    );
+  }
+}
