@@ -70,6 +70,8 @@ function note(vm: Vm, task: Task, result: ProcedureResult): void {
     },
     'procedure-ended',
   );
+  const steps = Object.fromEntries(result.timings.map((each) => [each.step, round(each.durationMs)]));
+  vm.ports.log.debug({ vm: vm.name, procedure: result.procedure, steps }, 'procedure-timings');
 }
 
 const round = (ms: number): number => Math.round(ms * 10) / 10;

@@ -170,6 +170,10 @@ export class AgentProcess {
   }
 }
 
+export function namespaceOf(host: HostName): string {
+  return SPACE[host];
+}
+
 export function inSpace(host: HostName, ...argv: readonly string[]): string {
   return run('ip', 'netns', 'exec', SPACE[host], ...argv);
 }
