@@ -1,20 +1,16 @@
 // What the demo does, step by step, and what it makes of the client's log at the end. It uses nothing but the lab, coloctl and signals.
 
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { coloctl, waitForVm } from '../lab/coloctl.js';
 import { tryRun, waitFor } from '../lab/command.js';
 import { missingCounters, readRecords } from '../lab/disk-records.js';
-import { guestVmFile } from '../lab/guest-vm.js';
 import { bringUp } from '../lab/lab.js';
 import { coordinatorEndpoints, type LabPlan } from '../lab/plan.js';
 import { gapAround, summarise } from '../lab/probe-analysis.js';
 import { startProber } from '../lab/prober.js';
 import { killSide, sideOf, type Blow, type Role } from '../lab/sides.js';
-import { guestImage, programs } from '../lab/tree.js';
+import { programs } from '../lab/tree.js';
 
 const VM = 'demo';
-const START_MS = 60_000;
 const PROTECT_MS = 180_000;
 const ANSWER_MS = 60_000;
 /** So many answers before and after each blow, so that a gap has an edge on both sides. */
@@ -41,21 +37,11 @@ interface Round {
 export async function rehearse(options: RehearsalOptions): Promise<Rehearsal> {
   const { name, say, show, signal } = options;
   say('three hosts, each with etcd, a coordinator and an agent');
-  const plan = await bringUp({ name, hostCount: 3, qemu: '11.1', vm: null, report: say, signal });
+  const plan = await bringUp({ name, hostCount: 3, qemu: '11.1', vm: VM, report: say, signal });
   const look = async (...args: readonly string[]): Promise<void> => show(`coloctl ${args.join(' ')}`, await anyExit(plan, args, signal));
-
-  const file = join(plan.runFolder, `${VM}.yaml`);
-  writeFileSync(file, guestVmFile(plan, { name: VM, number: 0, image: await guestImage(), qemu: '11.1' }));
-  await coloctl(plan, ['vm', 'define', '-f', file], { signal });
-  await coloctl(plan, ['vm', 'start', VM], { signal });
-  say('the VM is defined and started; a secondary is made by itself');
-  const first = await waitForVm(plan, VM, 'protected', START_MS + PROTECT_MS, { signal });
+  const first = await waitForVm(plan, VM, 'protected', PROTECT_MS, { signal });
   say(`protected: primary on ${first.primary ?? '?'}, secondary on ${first.secondary ?? '?'}`);
 
-  // The guest may still be booting, in lock-step on both hosts: another client knocks until it answers.
-  const knocker = startProber(plan, { probe: 'new-connection', reconnect: true });
-  await knocker.waitForMore(1, ANSWER_MS);
-  await knocker.stop();
   const client = startProber(plan, { probe: 'closed-loop' });
   await client.waitForMore(CALM_ANSWERS, ANSWER_MS);
   say(
