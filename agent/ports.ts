@@ -79,6 +79,11 @@ export interface Disks {
   writeStamp(image: string, stamp: Stamp): Promise<Result<null, string>>;
   /** A fresh empty qcow2 of the given size; replaces a file of that name. */
   makeOverlay(path: string, sizeBytes: number): Promise<Result<null, string>>;
+  /**
+   * Whether QEMU had merged this chain (topmost first, raw parent last) before it ended: then the parent is newer than its overlays, and
+   * to merge them again would put old data over new.
+   */
+  merged(chain: readonly string[]): Promise<Result<boolean, string>>;
   /** Commits a chain (topmost first, raw parent last) into its parent, offline, and removes the overlays. Safe to repeat after a crash. */
   flatten(chain: readonly string[]): Promise<Result<null, string>>;
   remove(paths: readonly string[]): Promise<void>;

@@ -16,6 +16,8 @@ export interface Stamp {
   readonly state: DiskState;
   /** This disk's chain, topmost first, raw parent last; one name unless it is merging. */
   readonly images: readonly string[];
+  /** The chain was found not to be merged and its offline merge has begun: file times say nothing any more. */
+  readonly offline: boolean;
 }
 
 export interface SeenImage {

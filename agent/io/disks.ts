@@ -30,8 +30,9 @@ export function systemDisks(qemuImg: string, stateDir: string): Disks {
     makeOverlay: async (path, sizeBytes) => {
       await makeFolder(dirname(path), 0o700);
       await rm(path, { force: true });
-      return toNull(await run(qemuImg, ['create', '-q', '-f', 'qcow2', path, String(sizeBytes)], IMG_MS));
+      return toNull(await run(qemuImg, ['create', '-q', '-f', 'qcow2', '-o', 'lazy_refcounts=on', path, String(sizeBytes)], IMG_MS));
     },
+    merged: (chain) => attempt(() => isMerged(chain)),
     flatten: (chain) => flatten(qemuImg, chain),
     remove: async (paths) => {
       for (const path of paths) await rm(path, { force: true });
@@ -70,6 +71,36 @@ export function systemDisks(qemuImg: string, stateDir: string): Disks {
       await rm(beside, { force: true });
       return fail(messageOf(error));
     }
+  }
+}
+
+/** Offset of `incompatible_features` in a qcow2 header, 8 bytes big-endian; bit 0 of it = dirty. */
+const FEATURES_AT = 72;
+
+/**
+ * Overlays are made with lazy refcounts: QEMU marks them dirty with the first write and clean again when it closes them. It closes them
+ * when the merge has ended, and writes on in the parent; so overlays that are clean and older than the parent are done with. A QEMU that
+ * was ended gracefully in the middle of a merge closes them too, and then they are the newer ones.
+ */
+async function isMerged(chain: readonly string[]): Promise<boolean> {
+  const parent = chain.at(-1);
+  if (parent === undefined) return false;
+  const writtenAt = (await stat(parent)).mtimeMs;
+  for (const overlay of chain.slice(0, -1)) {
+    const found = await statOrNull(overlay);
+    if (found === null) continue;
+    if (found.mtimeMs >= writtenAt || (await isDirty(overlay))) return false;
+  }
+  return true;
+}
+
+async function isDirty(overlay: string): Promise<boolean> {
+  const file = await open(overlay, 'r');
+  try {
+    const { buffer } = await file.read(Buffer.alloc(8), 0, 8, FEATURES_AT);
+    return (buffer.readBigUInt64BE() & 1n) !== 0n;
+  } finally {
+    await file.close();
   }
 }
 

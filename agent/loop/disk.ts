@@ -80,7 +80,15 @@ export async function stampParents(vm: Vm, spec: VmSpec, state: DiskState, at: E
     if (!image.ok) return image;
     const images = state === 'merging' ? [paths.active[k] ?? '', paths.hidden[k] ?? '', parent] : [parent];
     const id = image.value?.stamp?.diskId ?? journal.diskId ?? diskId(vm.ports.random.id());
-    const stamped = await vm.ports.disks.writeStamp(parent, { format: 1, uid: journal.uid, diskId: id, epoch: at, state, images });
+    const stamped = await vm.ports.disks.writeStamp(parent, {
+      format: 1,
+      uid: journal.uid,
+      diskId: id,
+      epoch: at,
+      state,
+      images,
+      offline: false,
+    });
     if (!stamped.ok) return stamped;
   }
   return ok(null);
@@ -144,12 +152,16 @@ async function mergeOffline(vm: Vm, chains: readonly (readonly string[])[], at: 
         if (there.value === null) return fail(`${parent} is stale and the overlay ${overlay} is not there`);
       }
     }
-    const begun = await disks.writeStamp(parent, { ...stamp, state: 'merging', epoch: at, images: chain });
-    if (!begun.ok) return begun;
-    log.info({ vm: vm.name, chain }, 'merging-offline');
-    const flat = await disks.flatten(chain);
-    if (!flat.ok) return flat;
-    const ended = await disks.writeStamp(parent, { ...stamp, state: 'clean', epoch: at, images: [parent] });
+    const merged = stamp.offline ? ok(false) : await disks.merged(chain);
+    if (!merged.ok) return merged;
+    log.info({ vm: vm.name, chain, merged: merged.value }, 'merging-offline');
+    if (!merged.value) {
+      const begun = await disks.writeStamp(parent, { ...stamp, state: 'merging', epoch: at, images: chain, offline: true });
+      if (!begun.ok) return begun;
+      const flat = await disks.flatten(chain);
+      if (!flat.ok) return flat;
+    }
+    const ended = await disks.writeStamp(parent, { ...stamp, state: 'clean', epoch: at, images: [parent], offline: false });
     if (!ended.ok) return ended;
   }
   return ok(null);
@@ -182,7 +194,15 @@ export async function prepareSecondary(
     }
     const stamp = image.value?.stamp ?? null;
     const id = stamp?.diskId ?? vm.journal?.diskId ?? diskId(vm.ports.random.id());
-    const stamped = await disks.writeStamp(parent, { format: 1, uid, diskId: id, epoch: epoch(0), state: 'stale', images: [parent] });
+    const stamped = await disks.writeStamp(parent, {
+      format: 1,
+      uid,
+      diskId: id,
+      epoch: epoch(0),
+      state: 'stale',
+      images: [parent],
+      offline: false,
+    });
     if (!stamped.ok) return stamped;
     const sized =
       planned.kind === 'recreate'

@@ -15,6 +15,7 @@ const stamp = (change: Partial<Stamp> = {}): Stamp => ({
   epoch: epoch(2),
   state: 'clean',
   images: ['/raw'],
+  offline: false,
   ...change,
 });
 const image = (change: Partial<Stamp> | null = {}, sizeBytes = SIZE) => ({

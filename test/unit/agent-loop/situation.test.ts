@@ -44,10 +44,17 @@ describe('a QEMU', () => {
     ['in COLO as primary -> primary', { facts: primaryFacts() }, 'primary'],
     [
       'whose primary failover was cut off -> still primary',
-      { facts: primaryFacts({ colo: left('primary') }), seen: someSeen({ coloExit: { at: instant(5), mode: 'primary', reason: 'request' } }) },
+      {
+        facts: primaryFacts({ colo: left('primary') }),
+        seen: someSeen({ coloExit: { at: instant(5), mode: 'primary', reason: 'request' } }),
+      },
       'primary',
     ],
-    ['with the filters of a new attempt after an earlier failover -> attempt', { facts: primaryFacts({ colo: left('primary') }) }, 'attempt'],
+    [
+      'with the filters of a new attempt after an earlier failover -> attempt',
+      { facts: primaryFacts({ colo: left('primary') }) },
+      'attempt',
+    ],
     [
       'with filters and no COLO -> attempt',
       { facts: primaryFacts({ colo: { mode: 'none', lastMode: 'none', reason: 'none' } }) },
