@@ -12,7 +12,7 @@ import type { CoordinatorPorts } from './ports.js';
 import { saveDecision, type Saved } from './save.js';
 import type { Instant, Term } from '../shared/core/ids.js';
 import type { Keys } from '../shared/core/keys.js';
-import { LATE_TICK_MS, ORDER_REPEAT_MS, RECONCILE_INTERVAL_MS } from '../shared/core/limits.js';
+import { LATE_TICK_MS, ORDER_REPEAT_MS, PROBE_MS, RECONCILE_INTERVAL_MS } from '../shared/core/limits.js';
 import type { Order, VmRecord, VmWanted } from '../shared/core/model.js';
 
 /** More edges than this in one go would be a circle in the table. */
@@ -42,6 +42,7 @@ interface VmState {
   readonly given: Map<string, { readonly text: string; readonly at: Instant; awaited: boolean }>;
   reasonAt: Instant | null;
   shown: { readonly reason: string; readonly hold: boolean };
+  asking: boolean;
   running: boolean;
   again: boolean;
 }
@@ -104,6 +105,7 @@ export function runCoordinator(
       given: new Map(),
       reasonAt: null,
       shown: { reason: '', hold: false },
+      asking: false,
       running: false,
       again: false,
     };
@@ -234,6 +236,7 @@ export function runCoordinator(
     recordRevision: number,
   ): Promise<boolean> {
     give(vm, state, view, view.wanted, decision.orders);
+    if (decision.probe !== null) ask(vm, state, decision.probe);
     if (decision.reason !== state.shown.reason || decision.hold !== state.shown.hold) {
       state.shown = { reason: decision.reason, hold: decision.hold };
       log[decision.hold ? 'warn' : 'info'](
@@ -258,6 +261,16 @@ export function runCoordinator(
     });
     if (outcome.kind !== 'failed') catalogue.accept(vm, outcome.record, outcome.revision);
     return false;
+  }
+
+  /** One question at a time; its answer comes as a report and wakes the loop. */
+  function ask(vm: string, state: VmState, host: string): void {
+    if (state.asking) return;
+    state.asking = true;
+    void agents.probe(host, vm, PROBE_MS).then(() => {
+      state.asking = false;
+      wake(vm);
+    });
   }
 
   function give(vm: string, state: VmState, view: VmView, wanted: VmWanted, orders: readonly DueOrder[]): void {

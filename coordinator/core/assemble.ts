@@ -59,9 +59,11 @@ export function assemble(
     const report = reportOf(side.host);
     return report === null || judgeQemu(side.born, report) === 'unknown';
   };
-  const judge = (side: Side | null, unknownMs: number) =>
-    side === null ? null : judgeSide(side, reportOf(side.host), heard(side.host), unknownMs);
-  const first = { a: judge(record.primary, 0), b: judge(record.secondary, 0) };
+  const judge = (side: Side | null, unknownMs: number, troubleSince: Instant | null) =>
+    side === null
+      ? null
+      : judgeSide(side, reportOf(side.host), heard(side.host), unknownMs, isFresh(known.links.get(side.host), troubleSince));
+  const first = { a: judge(record.primary, 0, null), b: judge(record.secondary, 0, null) };
   const memory = remember(entered, first, { a: rawUnknown(record.primary), b: rawUnknown(record.secondary) }, now);
   const view: VmView = {
     incarnation: known.incarnation,
@@ -71,8 +73,8 @@ export function assemble(
     wanted,
     record,
     hosts: [...known.hosts.values()].map((host) => hostView(known, host, record, memory, reportOf(host.key.host))),
-    a: judge(record.primary, sinceMs(memory.unknownSince.a, now)),
-    b: judge(record.secondary, sinceMs(memory.unknownSince.b, now)),
+    a: judge(record.primary, sinceMs(memory.unknownSince.a, now), memory.troubleSince),
+    b: judge(record.secondary, sinceMs(memory.unknownSince.b, now), memory.troubleSince),
     epochAgeMs: sinceMs(memory.epochSince, now),
     doubtMs: sinceMs(memory.doubtSince, now),
     durationsMs: memory.durationsMs,
@@ -82,6 +84,14 @@ export function assemble(
     portRange: known.portRange,
   };
   return { view, memory };
+}
+
+/** A report that was on its way when the trouble was seen does not know of it yet. */
+const REPORT_ON_ITS_WAY_MS = 20;
+
+function isFresh(link: HostLink | undefined, troubleSince: Instant | null): boolean {
+  if (troubleSince === null) return true;
+  return link !== undefined && link.lastReportAt !== null && link.lastReportAt - troubleSince > REPORT_ON_ITS_WAY_MS;
 }
 
 function hostView(

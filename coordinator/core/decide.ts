@@ -2,7 +2,7 @@
 // saved, so that a crash between the two is just another view.
 
 import { nextEpoch } from '../../shared/core/ids.js';
-import { assert } from '../../shared/core/assert.js';
+import { assert, unreachable } from '../../shared/core/assert.js';
 import type { HistoryEntry, VmRecord } from '../../shared/core/model.js';
 import { dueOrders, type DueOrder } from './orders.js';
 import type { Change, Row } from './rows.js';
@@ -29,7 +29,15 @@ export type Decision =
     }
   | { readonly kind: 'forget'; readonly row: string }
   /** The record stays; these orders are due. */
-  | { readonly kind: 'act'; readonly row: string; readonly orders: readonly DueOrder[]; readonly reason: string; readonly hold: boolean };
+  | {
+      readonly kind: 'act';
+      readonly row: string;
+      readonly orders: readonly DueOrder[];
+      /** A host to be asked for a report now; null = none. */
+      readonly probe: string | null;
+      readonly reason: string;
+      readonly hold: boolean;
+    };
 
 export function decide(view: VmView): Decision {
   const row = TABLE.find((each) => each.from.includes(view.record.phase) && each.when(view));
@@ -55,12 +63,26 @@ function carryOut(view: VmView, row: Row, change: Change): Decision {
     case 'forget':
       return { kind: 'forget', row: row.name };
     case 'hold':
-      return { kind: 'act', row: row.name, orders: dueOrders(view, false), reason: change.reason, hold: true };
+      return act(view, row, change.reason, { hold: true });
     case 'checkpoint':
-      return { kind: 'act', row: row.name, orders: dueOrders(view, true), reason: change.reason, hold: false };
+      return act(view, row, change.reason, { checkpoint: true });
+    case 'probe':
+      return act(view, row, change.reason, { probe: change.host });
     case 'none':
-      return { kind: 'act', row: row.name, orders: dueOrders(view, false), reason: change.reason, hold: false };
+      return act(view, row, change.reason, {});
+    default:
+      return unreachable(change);
   }
+}
+
+function act(
+  view: VmView,
+  row: Row,
+  reason: string,
+  how: { readonly hold?: true; readonly checkpoint?: true; readonly probe?: string },
+): Decision {
+  const orders = dueOrders(view, how.checkpoint === true);
+  return { kind: 'act', row: row.name, orders, probe: how.probe ?? null, reason, hold: how.hold === true };
 }
 
 function historyOf(view: VmView, row: Row, next: VmRecord, evidence: readonly string[]): HistoryEntry {

@@ -53,7 +53,10 @@ export function placeSecondary(view: VmView, primaryHost: string): Result<HostVi
   const roomy = same.filter((each) => each.freeDiskBytes >= need || each.report?.disk.state !== 'missing');
   if (roomy.length === 0) return fail(`no spare host has ${need} bytes free for the disks`);
   const fresh = roomy.filter((each) => each.failedAgoMs === null || each.failedAgoMs >= PROTECT_BACKOFF_LAST_MS);
-  const choice = fresh[0] ?? [...roomy].sort((x, y) => (y.failedAgoMs ?? 0) - (x.failedAgoMs ?? 0))[0];
+  // A host that has just lost this VM's QEMU is the last choice while its loss is not explained; with two hosts it is the only one.
+  const loser = view.record.verdict?.loser?.host ?? null;
+  const choice =
+    fresh.find((each) => each.key.host !== loser) ?? fresh[0] ?? [...roomy].sort((x, y) => (y.failedAgoMs ?? 0) - (x.failedAgoMs ?? 0))[0];
   return choice === undefined ? fail('no spare host') : ok(choice);
 }
 

@@ -14,6 +14,8 @@ export type Change =
   | { readonly kind: 'hold'; readonly reason: string }
   /** A checkpoint is forced on the primary, to tell a healthy pair from a broken one. */
   | { readonly kind: 'checkpoint'; readonly reason: string }
+  /** A host is asked what it sees now, because its last report is older than the trouble. */
+  | { readonly kind: 'probe'; readonly host: string; readonly reason: string }
   /** All is as it should be; `reason` may explain why nothing better is done. */
   | { readonly kind: 'none'; readonly reason: string }
   /** Every trace of the VM leaves the store. */

@@ -179,6 +179,15 @@ export const verdictRows: readonly Row[] = [
     act: solo('secondary-hung', (view) => `the secondary on ${view.b?.side.host ?? '?'} hangs`),
   },
   {
+    name: 'primary-to-be-asked',
+    from: ['protected'],
+    to: 'same',
+    why: 'The secondary says that the pair is broken, and the last word of the primary is older than that: is it alive at all?',
+    when: (view) =>
+      is(view.a, 'alive') && is(view.b, 'alive', 'unknown') && someHard(view) && !pairIs(view.a, 'hard') && view.a?.fresh === false,
+    act: (view) => ({ kind: 'probe', host: view.a?.side.host ?? '', reason: `pair broken; asking ${view.a?.side.host ?? '?'}` }),
+  },
+  {
     name: 'pair-broken',
     from: ['protected'],
     to: 'verdict',

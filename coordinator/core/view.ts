@@ -13,6 +13,8 @@ export interface SideView {
   readonly qemu: Judged;
   /** `none` when unheard. */
   readonly pair: PairState;
+  /** The report was made after the pair was first seen to be in trouble, so that it knows of it. True while there is no trouble. */
+  readonly fresh: boolean;
   /** The report of this host about this VM, if it is heard and speaks of the same uid. */
   readonly report: VmReport | null;
 }
@@ -54,14 +56,15 @@ export interface VmView {
 }
 
 /** Judges one side of a record from its host's report. `unknownMs`: how long this leader has seen it `unknown` without a break. */
-export function judgeSide(side: Side, report: VmReport | null, heard: boolean, unknownMs: number): SideView {
-  if (!heard) return { side, qemu: 'unheard', pair: 'none', report: null };
-  if (report === null) return { side, qemu: afterDoubt(unknownMs), pair: 'unknown', report: null };
+export function judgeSide(side: Side, report: VmReport | null, heard: boolean, unknownMs: number, fresh: boolean): SideView {
+  if (!heard) return { side, qemu: 'unheard', pair: 'none', fresh, report: null };
+  if (report === null) return { side, qemu: afterDoubt(unknownMs), pair: 'unknown', fresh, report: null };
   const qemu = judgeQemu(side.born, report);
   return {
     side,
     qemu: qemu === 'unknown' ? afterDoubt(unknownMs) : qemu,
     pair: report.pair.state === 'none' ? 'unknown' : report.pair.state,
+    fresh,
     report,
   };
 }

@@ -1,9 +1,9 @@
 // Every default with its unit and its reason. A limit that is configurable has its floor beside it.
 
 /** Agents report at least so often; the silence of a stream is judged against it. */
-export const REPORT_INTERVAL_MS = 250;
-/** A stream without a report for so long is silent. Below 250 ms a busy Node process is late often enough to be wrong. */
-export const STREAM_SILENT_AFTER_MS = 900;
+export const REPORT_INTERVAL_MS = 100;
+/** A stream without a report for so long is silent. Below 250 ms a busy Node process is late often enough to be wrong. It moves no VM by itself. */
+export const STREAM_SILENT_AFTER_MS = 300;
 /** etcd lease of a host and of the leader. etcd grants no less than about 1.5 election timeouts. */
 export const LEASE_TTL_MS = 3_000;
 export const LEASE_TTL_FLOOR_MS = 2_000;
@@ -15,6 +15,8 @@ export const STORE_OPERATION_MS = 2_000;
 export const WATCH_SILENT_MS = 400;
 /** One order to an agent, answered when it is journalled. */
 export const ORDER_MS = 1_000;
+/** A question to an agent whose last report is older than the trouble. */
+export const PROBE_MS = 200;
 /** Reconcile of all VMs even when nothing woke it. */
 export const RECONCILE_INTERVAL_MS = 250;
 /** An order that has shown no effect is sent again after so long. */

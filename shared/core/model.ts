@@ -7,8 +7,7 @@ import type { DiskId, Epoch, HostId, Incarnation, Term, VmUid } from './ids.js';
 
 /** How QEMU finds what to boot. Paths are on the host and must be the same on every host. */
 export type Boot =
-  | { readonly kind: 'kernel'; readonly kernel: string; readonly initrd: string | null; readonly append: string }
-  | { readonly kind: 'disk' };
+  { readonly kind: 'kernel'; readonly kernel: string; readonly initrd: string | null; readonly append: string } | { readonly kind: 'disk' };
 
 export interface DiskSpec {
   /** Guest-visible size in bytes, a multiple of 1 MiB; every host's image is made to match. */
@@ -209,10 +208,20 @@ export interface Order {
   readonly spec: VmSpec;
 }
 
-export const ORDER_REFUSALS = ['older-term', 'older-epoch', 'foreign-uid', 'foreign-incarnation', 'not-this-qemu', 'not-permitted-now', 'unknown-journal', 'invalid'] as const;
+export const ORDER_REFUSALS = [
+  'older-term',
+  'older-epoch',
+  'foreign-uid',
+  'foreign-incarnation',
+  'not-this-qemu',
+  'not-permitted-now',
+  'unknown-journal',
+  'invalid',
+] as const;
 export type OrderRefusal = (typeof ORDER_REFUSALS)[number];
 
-export type OrderAnswer = { readonly kind: 'accepted' } | { readonly kind: 'refused'; readonly refusal: OrderRefusal; readonly detail: string };
+export type OrderAnswer =
+  { readonly kind: 'accepted' } | { readonly kind: 'refused'; readonly refusal: OrderRefusal; readonly detail: string };
 
 // ---------------------------------------------------------------- what an agent sees
 

@@ -94,7 +94,7 @@ export function aJudged(
   pair: PairState,
   change: Partial<VmReport> = {},
 ): SideView {
-  if (qemu === 'unheard') return { side, qemu, pair: 'none', report: null };
+  if (qemu === 'unheard') return { side, qemu, pair: 'none', fresh: true, report: null };
   const pid = 100;
   const state: VmReport['qemu'] =
     qemu === 'alive'
@@ -104,7 +104,7 @@ export function aJudged(
         : qemu === 'hung'
           ? { kind: 'hung', born: side.born, pid }
           : { kind: 'unknown', born: side.born, pid };
-  return { side, qemu, pair, report: aReport(side.born, { qemu: state, pair: { state: pair, evidence: [] }, ...change }) };
+  return { side, qemu, pair, fresh: true, report: aReport(side.born, { qemu: state, pair: { state: pair, evidence: [] }, ...change }) };
 }
 
 export function aHost(name: string, change: Partial<HostView> = {}): HostView {
@@ -144,5 +144,5 @@ export function aView(change: Partial<VmView> = {}): VmView {
 
 /** A side judged from a report, as the coordinator does it. */
 export function judged(side: Side, report: VmReport): SideView {
-  return judgeSide(side, report, true, 0);
+  return judgeSide(side, report, true, 0, true);
 }

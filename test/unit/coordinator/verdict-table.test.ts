@@ -92,6 +92,15 @@ describe('the table of verdicts', () => {
     expect(late(['dead', 'hard'], ['alive', 'hard'])).toBe('promote-secondary');
   });
 
+  it('the secondary says broken and the last word of the primary is older -> the primary is asked first, and a word of its own or a newer one decides', () => {
+    const a = { ...aJudged(A, 'primary', 'alive', 'unknown'), fresh: false };
+    const b = aJudged(B, 'secondary', 'alive', 'hard');
+    expect(decide(aView({ a, b }))).toMatchObject({ kind: 'act', row: 'primary-to-be-asked', probe: 'host1', orders: [] });
+    expect(decide(aView({ a: { ...a, fresh: true }, b }))).toMatchObject({ kind: 'save', row: 'pair-broken' });
+    expect(decide(aView({ a: { ...a, pair: 'hard' }, b }))).toMatchObject({ kind: 'save', row: 'pair-broken' });
+    expect(decide(aView({ a: aJudged(A, 'primary', 'unheard', 'none'), b }))).toMatchObject({ kind: 'save', row: 'primary-host-lost' });
+  });
+
   it('the guest powers off while the pair breaks -> stopping, never a verdict', () => {
     const decision = decide(
       aView({ a: aJudged(A, 'primary', 'alive', 'hard', { guestShutdown: true }), b: aJudged(B, 'secondary', 'alive', 'hard') }),
