@@ -54,7 +54,10 @@ export function writeConfigs(plan: LabPlan, host: HostPlan, qemu: QemuVersion): 
   for (const folder of [host.runFolder, host.dataFolder, host.agentStateDir, host.agentRuntimeDir]) mkdirSync(folder, { recursive: true });
   const common = {
     cluster: plan.name,
-    etcd: { endpoints: members(plan).map((each) => each.etcdClientUrl) },
+    // The own member first: a host that goes dark then costs the others nothing.
+    etcd: {
+      endpoints: [...members(plan)].sort((one, other) => Number(other === host) - Number(one === host)).map((each) => each.etcdClientUrl),
+    },
     insecureLab: true,
   };
   write(host, 'agent', {

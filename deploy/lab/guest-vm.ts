@@ -26,6 +26,8 @@ export function guestVmFile(plan: LabPlan, options: GuestVmOptions): string {
     accel: 'tcg',
     disks: [{ size: '64M' }],
     nics: [{ mac: guestMac(options.number) }],
+    // The tiny guest does not listen to a power button.
+    shutdownGraceMs: 0,
     boot: {
       kernel: options.image.kernel,
       initrd: options.image.initrd,

@@ -192,6 +192,8 @@ function channelOptions(options: DialOptions): ChannelOptions {
     'grpc.initial_reconnect_backoff_ms': BACKOFF_FIRST_MS,
     'grpc.min_reconnect_backoff_ms': BACKOFF_FIRST_MS,
     'grpc.max_reconnect_backoff_ms': BACKOFF_LAST_MS,
+    // The members of a cluster are reached directly, whatever proxy the environment names for the web.
+    'grpc.enable_http_proxy': 0,
     // A call that may have been carried out must not be repeated behind our back.
     'grpc.enable_retries': 0,
     'grpc.max_receive_message_length': RPC_MESSAGE_BYTES,
