@@ -7,7 +7,7 @@ import type { Qemu } from '../qemu/qemu.js';
 import type { World } from '../world/world.js';
 
 interface Known {
-  /** Was seen comparing, in this epoch of the record. */
+  /** In this epoch of the record it began to compare. */
   comparedIn: number | null;
   /** Its release was found right since it last was half of a pair. */
   permitted: boolean;
@@ -76,7 +76,7 @@ export class Guests {
     const known = this.#of(qemu);
     known.permitted = false;
     known.checked = false;
-    if (path === 'compare') known.comparedIn = this.#world.record(qemu.vm)?.epoch ?? null;
+    if (path === 'compare') known.comparedIn ??= this.#world.record(qemu.vm)?.epoch ?? null;
   }
 
   /** From the first filter on, none goes before a saved change; a secondary is heard only when the record has named it. */
@@ -92,7 +92,9 @@ export class Guests {
         `${qemu.name} is heard and the record of epoch ${record.epoch} (${record.phase}) names ${record.primary?.host ?? 'nobody'}`,
       );
     if (record.phase === 'protected') return this.#wrong(`${qemu.name} is heard uncompared while the record says protected`);
-    if (known.comparedIn === record.epoch) this.#wrong(`${qemu.name} released its output in epoch ${record.epoch} before any saved change`);
+    const { comparedIn } = known;
+    known.comparedIn = null;
+    if (comparedIn === record.epoch) this.#wrong(`${qemu.name} released its output in epoch ${record.epoch} before any saved change`);
   }
 
   #knowsAll(qemu: Qemu): void {
@@ -119,7 +121,7 @@ export class Guests {
     const parent = machine.image(disk.images.at(-1) ?? '');
     if (parent === null) return this.#wrong(`the valid disk of ${vm}, ${disk.images.join(' > ')} on ${disk.host}, does not exist`);
     if (parent.bad) return;
-    const content = disk.images.length > 1 && top?.chain != null ? top.chain.view : parent.content;
+    const content = disk.images.length > 1 && top?.chain?.merged === false ? top.chain.view : parent.content;
     const lacks = diskProblem(content, given);
     if (lacks !== null)
       this.#wrong(`the disk of ${vm} that the record of epoch ${record.epoch} (${record.phase}) calls valid, on ${disk.host}: ${lacks}`);

@@ -46,7 +46,7 @@ export class Records {
     }
     if (fromPhase === 'protected' && !this.#hurt.has(now.vm))
       this.#wrong(`the healthy pair of ${now.vm} was taken apart: ${now.row}, ${now.reason}`);
-    if (now.phase === 'syncing' && before?.ports != null && now.ports?.migration === before.ports.migration) {
+    if (now.phase === 'syncing' && before !== null && before.ports !== null && now.ports?.migration === before.ports.migration) {
       this.#wrong(`the ports of ${now.vm} in epoch ${now.epoch} are those of an earlier attempt`);
     }
     if (now.phase === 'protected' && before !== null) this.#pairIsNamed(before, now);

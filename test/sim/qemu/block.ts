@@ -48,7 +48,7 @@ export class Block {
   useOverlays(active: string, hidden: string): void {
     const { machine } = this.#qemu;
     this.replicationNode = 'active';
-    const chain: Chain = { view: this.image.content, files: [active, hidden] };
+    const chain: Chain = { view: this.image.content, files: [active, hidden], merged: false };
     this.chain = chain;
     for (const path of chain.files) {
       const image = machine.image(path);
@@ -225,6 +225,7 @@ export class Block {
     qemu.after(qemu.world.rng.between(MERGE_MS.least, MERGE_MS.most), () => {
       if (this.chain === null || !this.merging) return;
       image.content = this.chain.view;
+      this.chain.merged = true;
       this.chain = null;
       this.merging = false;
       this.replicationNode = 'done';

@@ -19,6 +19,8 @@ export type Reply = Result<Json, Refusal> | 'held';
 const refuse = (description: string, errorClass = 'GenericError'): Reply => fail({ errorClass, description });
 const DONE: Reply = ok({});
 
+const MEMORY_BYTES = 96 * 1024 * 1024;
+
 type Command = (qemu: Qemu, args: JsonObject) => Reply;
 
 const text = (args: JsonObject, ...path: string[]): string => {
@@ -113,6 +115,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     return DONE;
   },
   migrate_cancel: (qemu) => {
+    if (qemu.migration === 'setup') qemu.setMigration('cancelled');
     if (qemu.pair !== null && qemu.pair.primary === qemu) qemu.pair.cancel();
     return DONE;
   },
@@ -301,6 +304,7 @@ function humanCommand(qemu: Qemu, line: string): Reply {
     const reply = withConnection(qemu, host, port, (channel) => {
       block.nodes.set('nbd0', channel);
       block.nodes.set('replication0', channel);
+      block.replicationError = false;
     });
     // A failure of the human monitor comes as text.
     return reply === 'held' || reply.ok ? (reply === 'held' ? reply : ok('')) : ok(`${reply.error.description}\r\n`);
@@ -318,27 +322,32 @@ function humanCommand(qemu: Qemu, line: string): Reply {
   return ok(`unknown command: '${line}'\r\n`);
 }
 
+/** Connects in the background; while nothing comes back the kernel tries again and again, until it is cancelled. */
 function migrate(qemu: Qemu, uri: string): Reply {
   const target = /^tcp:(.*):(\d+)$/.exec(uri);
   const [host, port] = [target?.[1] ?? '', Number(target?.[2] ?? 0)];
-  const { world } = qemu;
-  const machine = world.machineAt(host);
+  if (qemu.migration === 'setup' || qemu.migration === 'active') return refuse('There is a migration process in progress');
   qemu.setMigration('setup');
   qemu.guest.wasRunning = qemu.running;
-  if (machine === null || !world.network.passesBothWays('repl', qemu.machine.name, machine.name)) return DONE;
-  const secondary = machine
-    .running()
-    .find((each) => each.line.incoming?.port === port && each.runstate === 'inmigrate' && each.pair === null);
-  if (secondary === undefined) {
-    qemu.after(1, () => {
-      qemu.migrationError = 'Connection refused';
-      qemu.setMigration('failed');
-    });
-    return DONE;
-  }
-  const pair = new Pair(qemu, secondary);
-  qemu.after(1, () => pair.begin(96 * 1024 * 1024));
+  connectMigration(qemu, host, port);
   return DONE;
+}
+
+function connectMigration(qemu: Qemu, host: string, port: number): void {
+  const { world } = qemu;
+  const machine = world.machineAt(host);
+  qemu.after(1, () => {
+    if (qemu.migration !== 'setup') return;
+    if (machine === null || !world.network.passesBothWays('repl', qemu.machine.name, machine.name)) {
+      qemu.after(world.rng.between(500, 3_000), () => connectMigration(qemu, host, port));
+      return;
+    }
+    const secondary = machine
+      .running()
+      .find((each) => each.line.incoming?.port === port && each.runstate === 'inmigrate' && each.pair === null);
+    if (secondary === undefined) return qemu.setMigration('failed');
+    new Pair(qemu, secondary).begin(MEMORY_BYTES);
+  });
 }
 
 /** The guest shuts itself down, on both sides of a pair: the secondary first sees its stream break. */

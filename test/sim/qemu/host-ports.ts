@@ -176,6 +176,13 @@ function disksOf(machine: Machine, work: Work): Disks {
         if (image !== null) image.stamp = stamp;
       }),
     makeOverlay: (path, sizeBytes) => done('make overlay', () => machine.images.set(path, { ...rawImage(path, sizeBytes), kind: 'qcow2' })),
+    merged: (chain) =>
+      work('look whether merged', COMMAND_MS, () => {
+        const top = machine.image(chain[0] ?? '');
+        const parent = machine.image(chain.at(-1) ?? '');
+        // File times tell only when something was written since; if nothing was, merging again does no harm.
+        return ok(top === null || top.chain === null || (top.chain.merged && parent?.content !== top.chain.view));
+      }),
     flatten: (chain) => work('flatten', { typical: 30, most: 500 }, () => flatten(machine, chain)),
     remove: async (paths) => {
       await done('remove images', () => paths.forEach((path) => machine.images.delete(path)));
@@ -196,7 +203,7 @@ function flatten(machine: Machine, chain: readonly string[]): Result<null, strin
   if (parent === null) return fail('the parent is missing');
   const overlays = chain.slice(0, -1).map((path) => machine.image(path));
   const [top] = overlays;
-  if (top?.chain != null) {
+  if (top !== undefined && top !== null && top.chain !== null) {
     const whole = top.chain.files.every((path) => machine.images.has(path));
     parent.content = whole ? top.chain.view : { last: top.chain.view.last, torn: 'an overlay of its chain was missing' };
   }

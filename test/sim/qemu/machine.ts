@@ -11,6 +11,8 @@ export interface Chain {
   view: Content;
   /** Files without which the view cannot be read. */
   readonly files: readonly string[];
+  /** All of it is in the parent, and what was written since is only there. */
+  merged: boolean;
 }
 
 export interface SimImage {

@@ -79,6 +79,7 @@ export class Pair {
     this.#cancelTimer();
     if (!this.channel.isOpen(primary)) return this.#exit(primary, 'error');
     this.#busy = true;
+    primary.world.note(`${primary.name} begins a checkpoint`);
     if (primary.runstate === 'running') primary.setRunstate('colo');
     const { secondary } = this;
     const { rng } = primary.world;
@@ -100,6 +101,7 @@ export class Pair {
     secondary.release('migration');
     if (!this.channel.isOpen(secondary)) return;
     this.#received = { ram };
+    secondary.world.note(`${secondary.name} has received a checkpoint`);
     this.channel.send(secondary, () => this.primary.guest.flush());
     secondary.after(secondary.world.rng.between(1, 12), () => this.#load(ram));
   }

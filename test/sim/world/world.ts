@@ -43,6 +43,8 @@ export class World {
   trace: ((line: string) => void) | null = null;
   /** What processes said, for coverage. */
   onSeen: (seen: Seen) => void = () => undefined;
+  /** Carried out, once each, when a line of the event log contains their text. */
+  readonly triggers: { readonly text: string; readonly run: () => void }[] = [];
   readonly #qemuWorld: QemuWorld;
   #lives = 0;
 
@@ -222,6 +224,12 @@ export class World {
 
   note(text: string): void {
     this.trace?.(`${this.kernel.now.toFixed(1).padStart(10)} ${text}`);
+    for (let at = this.triggers.length - 1; at >= 0; at -= 1) {
+      const trigger = this.triggers[at];
+      if (trigger === undefined || !text.includes(trigger.text)) continue;
+      this.triggers.splice(at, 1);
+      this.kernel.after(0, trigger.run);
+    }
   }
 
   violate(what: string): void {

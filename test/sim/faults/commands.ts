@@ -1,0 +1,192 @@
+// Everything that can be done to a world, as lines of text: a story writes them down, a search draws them, and a failing run prints them.
+// Who is meant may be named by what he is at that moment: `leader`, `agent-primary`, `host-secondary`.
+
+import type { Qemu } from '../qemu/qemu.js';
+import { CLIENT } from '../qemu/client.js';
+import { ETCD } from '../world/etcd-client.js';
+import type { Net } from '../world/network.js';
+import type { World } from '../world/world.js';
+
+type Run = (world: World, args: readonly string[]) => void;
+
+/** Carries out one line. Throws when there is no such command. */
+export function perform(world: World, line: string): void {
+  const [name = '', ...args] = line.split(' ');
+  const run = COMMANDS[name];
+  if (run === undefined) throw new Error(`no such command: ${line}`);
+  world.note(`> ${line}`);
+  run(world, args);
+}
+
+/** The next time that a line of the event log contains this text, the command is carried out, once. */
+export function arm(world: World, text: string, line: string): void {
+  world.triggers.push({ text, run: () => perform(world, line) });
+}
+
+const vmOf = (world: World, name: string | undefined): string => name ?? world.setup.vms[0]?.spec.name ?? '';
+
+function processOf(world: World, name: string): string {
+  if (name === 'leader') return world.leader()?.life.name ?? '';
+  if (name === 'follower')
+    return [...world.coordinators.values()].find((each) => each.life.alive && each !== world.leader())?.life.name ?? '';
+  const role = /^agent-(primary|secondary)$/.exec(name)?.[1];
+  if (role !== undefined) return `agent ${hostOf(world, `host-${role}`)}`;
+  return name.replace(/^agent-/, 'agent ');
+}
+
+/** A machine by its name, or by what runs there. */
+function hostOf(world: World, name: string): string {
+  const role = /^host-(primary|secondary|leader|spare)$/.exec(name)?.[1];
+  if (role === undefined) return name;
+  if (role === 'leader') return world.leader()?.life.machine ?? '';
+  const record = world.record(vmOf(world, undefined));
+  if (role === 'primary' || role === 'secondary') return record?.[role]?.host ?? '';
+  return world.setup.hosts.find((each) => each !== record?.primary?.host && each !== record?.secondary?.host) ?? '';
+}
+
+function qemuAt(world: World, role: string | undefined, vm: string | undefined): Qemu | null {
+  const name = vmOf(world, vm);
+  const found =
+    role === 'primary' || role === 'secondary'
+      ? world.side(name, role)
+      : (world.qemusOf(name).find((each) => each.machine.name === role) ?? null);
+  if (found !== null) world.watchers.hurt.add(name);
+  return found;
+}
+
+function everyVmHurt(world: World): void {
+  for (const { spec } of world.setup.vms) world.watchers.hurt.add(spec.name);
+}
+
+function ways(world: World, net: Net, args: readonly string[], act: (from: string, to: string) => void): void {
+  if (net === 'repl') everyVmHurt(world);
+  const [one = '', other = ''] = args.map((each) => hostOf(world, each));
+  if (one !== '' && other !== '') act(one, other);
+}
+
+function everybody(world: World): readonly string[] {
+  return [...new Set([...world.setup.hosts, ...world.setup.coordinators.values(), ETCD, CLIENT])];
+}
+
+const COMMANDS: Readonly<Record<string, Run>> = {
+  // -------------------------------------------------------------- machines and processes
+  dark: (world, [machine = '']) => {
+    everyVmHurt(world);
+    world.powerOffMachine(hostOf(world, machine));
+  },
+  boot: (world, [machine = '']) => world.bootMachine(machine),
+  crash: (world, [name = '']) => world.crash(processOf(world, name)),
+  'crash-at': (world, [name = '', call = '1', when = 'before']) =>
+    world.crashAt(processOf(world, name), { call: Number(call), when: when === 'after' ? 'after' : 'before' }),
+  pause: (world, [name = '']) => world.pause(processOf(world, name)),
+  wake: (world, [name = '']) => world.wake(processOf(world, name)),
+  'wake-all': (world) => {
+    for (const each of [...world.agents.values(), ...world.coordinators.values()]) each.life.wake();
+  },
+  'boot-all': (world) => {
+    for (const machine of [...world.setup.hosts, ...world.setup.coordinators.values()]) world.bootMachine(machine);
+  },
+  'step-clock': (world, [name = '', ms = '0']) => {
+    const life = world.lifeOf(processOf(world, name));
+    if (life !== null) life.wallOffsetMs += Number(ms);
+  },
+
+  // -------------------------------------------------------------- networks
+  cut: (world, [net = 'mgmt', ...rest]) => ways(world, net as Net, rest, (from, to) => world.network.cut(net as Net, from, to)),
+  mend: (world, [net = 'mgmt', ...rest]) => ways(world, net as Net, rest, (from, to) => world.network.mend(net as Net, from, to)),
+  'cut-both': (world, [net = 'mgmt', ...rest]) =>
+    ways(world, net as Net, rest, (from, to) => {
+      world.network.cut(net as Net, from, to);
+      world.network.cut(net as Net, to, from);
+    }),
+  /** `in`, `out` or `both` ways between one machine and all others. */
+  isolate: (world, [net = 'mgmt', name = '', direction = 'both']) => {
+    const machine = hostOf(world, name);
+    if (net === 'repl') everyVmHurt(world);
+    for (const other of everybody(world)) {
+      if (other === machine || machine === '') continue;
+      if (direction !== 'in') world.network.cut(net as Net, machine, other);
+      if (direction !== 'out') world.network.cut(net as Net, other, machine);
+    }
+  },
+  'mend-all': (world) => world.network.mendAll(),
+  weather: (world, [drop = '0', twice = '0', slowMs = '5']) => {
+    Object.assign(world.network.weather, { drop: Number(drop), twice: Number(twice), slowMs: Number(slowMs) });
+  },
+
+  // -------------------------------------------------------------- etcd
+  etcd: (world, [state = 'up']) => world.etcd.setDown(state === 'down'),
+  'lose-lease': (world, [index = '0']) => {
+    const leases = world.etcd.leases();
+    const lease = leases[Number(index) % Math.max(1, leases.length)];
+    if (lease !== undefined) world.etcd.revoke(lease);
+  },
+  'freeze-watch': (world, [machine = '', ms = '1000']) =>
+    void world.storeFaults.frozenUntil.set(hostOf(world, machine), world.kernel.now + Number(ms)),
+  'slow-store': (world, [probability = '0']) => {
+    world.storeFaults.slowMember = Number(probability);
+  },
+
+  // -------------------------------------------------------------- QEMU, disks and guests
+  kill: (world, [role, vm]) => qemuAt(world, role, vm)?.die('killed'),
+  stop: (world, [role, vm]) => qemuAt(world, role, vm)?.stop(),
+  cont: (world, [role, vm]) => qemuAt(world, role, vm)?.cont(),
+  hang: (world, [role, vm]) => qemuAt(world, role, vm)?.hold('a fault'),
+  unhang: (world, [role, vm]) => qemuAt(world, role, vm)?.release('a fault'),
+  'wake-all-qemus': (world) => {
+    for (const machine of world.machines.values()) {
+      for (const qemu of machine.running()) {
+        qemu.cont();
+        qemu.release('a fault');
+      }
+    }
+  },
+  full: (world, [host = '']) => {
+    everyVmHurt(world);
+    const machine = world.machines.get(hostOf(world, host));
+    if (machine !== undefined) machine.isFull = true;
+  },
+  'bad-disk': (world, [role, vm]) => {
+    const qemu = qemuAt(world, role, vm);
+    if (qemu !== null) qemu.block.image.bad = true;
+  },
+  'mend-disks': (world) => {
+    for (const machine of world.machines.values()) {
+      machine.isFull = false;
+      for (const image of machine.images.values()) image.bad = false;
+    }
+  },
+  'bad-load': (world, [vm]) => {
+    const qemu = qemuAt(world, 'secondary', vm);
+    if (qemu !== null) qemu.guest.nextLoadFails = true;
+  },
+  'guest-poweroff': (world, [vm]) => {
+    world.watchers.hurt.add(vmOf(world, vm));
+    world.guestPowerOff(vmOf(world, vm));
+  },
+
+  // -------------------------------------------------------------- the operator
+  want: (world, [state = 'running', vm]) => {
+    world.watchers.hurt.add(vmOf(world, vm));
+    world.wish(vmOf(world, vm), { wanted: state as 'running' | 'stopped' | 'deleted' });
+  },
+  protect: (world, [state = 'yes', vm]) => {
+    world.watchers.hurt.add(vmOf(world, vm));
+    world.wish(vmOf(world, vm), { protect: state === 'yes' });
+  },
+
+  /** The end of all faults. */
+  heal: (world) => {
+    Object.assign(world.network.weather, { drop: 0, twice: 0, slowMs: 5 });
+    world.storeFaults.slowMember = 0;
+    world.storeFaults.frozenUntil.clear();
+    world.triggers.length = 0;
+    world.network.mendAll();
+    world.etcd.setDown(false);
+    perform(world, 'mend-disks');
+    perform(world, 'wake-all-qemus');
+    for (const each of [...world.agents.values(), ...world.coordinators.values()]) each.life.crashPlan = null;
+    perform(world, 'wake-all');
+    perform(world, 'boot-all');
+  },
+};
