@@ -19,6 +19,11 @@ export const CONNECT_MS = 1_000;
 export const CONNECT_AGAIN_MS = 10;
 /** Between attempts to connect to one that should be there. */
 export const RECONNECT_MS = 100;
+/**
+ * The process of a QEMU in a pair is looked at so often: the kernel frees a guest's memory before it closes the monitors, so a death shows
+ * in /proc first, by milliseconds for a small guest and by seconds for a big one. One look costs some twenty microseconds.
+ */
+export const EXIT_POLL_MS = 20;
 /** After both monitors ended: how long the kernel may need to show that the process is exiting. */
 export const EXIT_SHOWN_MS = 200;
 export const EXIT_LOOK_AGAIN_MS = 2;

@@ -216,6 +216,10 @@ export function plan(goal: GoalKind, situation: Situation): Plan {
  * than either end. Only what takes this QEMU out of the game does not wait for it.
  */
 export function givesWay(running: GoalKind, newer: GoalKind): boolean {
-  const releases = running === 'release-primary' || running === 'release-secondary';
-  return releases ? newer === 'hold' || newer === 'destroy' : true;
+  return releases(running) ? newer === 'hold' || newer === 'destroy' : true;
+}
+
+/** The hot path: a guest stands still until it is done. */
+export function releases(goal: GoalKind): boolean {
+  return goal === 'release-primary' || goal === 'release-secondary';
 }

@@ -129,7 +129,7 @@ export function judgePair(
 }
 
 function diskReport(view: VmView): DiskReport {
-  return { ...view.disk, replication: view.replication, localError: view.seen?.localDiskError ?? false };
+  return { ...view.disk, replication: view.replication, localError: view.seen?.localDiskError === true || view.runstate === 'io-error' };
 }
 
 /** Whether two reports say the same apart from how long ago things were: only then is there nothing to push. */

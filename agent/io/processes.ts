@@ -4,8 +4,11 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import type { ProcessId, ProcessState } from '../ports.js';
 
-/** PF_EXITING in the flags of /proc/PID/stat: the process has begun to exit and never runs its program again. */
-const EXITING = 0x4;
+/**
+ * Flags in /proc/PID/stat of a thread that never runs its program again: PF_EXITING, PF_POSTCOREDUMP, PF_DUMPCORE. They are there long
+ * before the end: the kernel first writes a core file or frees the guest's memory, seconds for a big guest, and closes sockets after.
+ */
+const ENDING = 0x4 | 0x8 | 0x200;
 
 export const bootId: string = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 
@@ -17,16 +20,33 @@ interface Stat {
 
 /** Null = no such process. */
 export function identify(pid: number): ProcessId | null {
-  const stat = readStat(pid);
+  const stat = readStat(`/proc/${pid}/stat`);
   return stat === null ? null : { pid, startTime: stat.startTime, bootId };
 }
 
 export function inspect(process: ProcessId): ProcessState {
   if (process.bootId !== bootId) return 'gone';
-  const stat = readStat(process.pid);
+  const stat = readStat(`/proc/${process.pid}/stat`);
   if (stat === null || stat.startTime !== process.startTime) return 'gone';
-  if (stat.state === 'Z' || stat.state === 'X' || (stat.flags & EXITING) !== 0) return 'exiting';
-  return 'running';
+  return isEnding(stat) && threadsEnd(process.pid) ? 'exiting' : 'running';
+}
+
+function isEnding(stat: Stat): boolean {
+  return stat.state === 'Z' || stat.state === 'X' || (stat.flags & ENDING) !== 0;
+}
+
+/** The first thread may end before the others, and a guest's processor is another one. */
+function threadsEnd(pid: number): boolean {
+  let threads: readonly string[];
+  try {
+    threads = readdirSync(`/proc/${pid}/task`);
+  } catch {
+    return true;
+  }
+  return threads.every((thread) => {
+    const stat = readStat(`/proc/${pid}/task/${thread}/stat`);
+    return stat === null || isEnding(stat);
+  });
 }
 
 export function killExactly(process: ProcessId): void {
@@ -58,10 +78,10 @@ export function findByArgument(text: string): ProcessId | null {
   return null;
 }
 
-function readStat(pid: number): Stat | null {
+function readStat(path: string): Stat | null {
   let text: string;
   try {
-    text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    text = readFileSync(path, 'utf8');
   } catch {
     return null;
   }

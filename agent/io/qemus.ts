@@ -16,6 +16,7 @@ import { run } from './run.js';
 
 const LOG_READ_BYTES = 64 * 1024;
 const KNOCK_MS = 300;
+const KEPT_LIVES = 8;
 
 interface Note extends ProcessId {
   readonly vm: string;
@@ -63,6 +64,7 @@ export function systemQemus(stateDir: string, clock: Clock, start: StartProcess)
       await rm(runtimeDir, { recursive: true, force: true });
       const note = readNote(noteFile(vm));
       if (note !== null && note.born === born) await rm(noteFile(vm), { force: true });
+      await forgetOldLogs(dirname(noteFile(vm)));
       const siblings = await readdir(dirname(runtimeDir)).catch(() => ['?']);
       if (siblings.length === 0) await rm(dirname(runtimeDir), { recursive: true, force: true });
     },
@@ -73,6 +75,19 @@ export function systemQemus(stateDir: string, clock: Clock, start: StartProcess)
       return done.ok ? ok(null) : done;
     },
   };
+}
+
+/** Logs are kept for people, those of the last few lives of a VM. */
+async function forgetOldLogs(folder: string): Promise<void> {
+  const names = await readdir(folder).catch((): string[] => []);
+  const logs = names.flatMap((name) => {
+    const born = /^(?:qemu|serial)-(\d+)\.log$/.exec(name)?.[1];
+    return born === undefined ? [] : [{ name, born: Number(born) }];
+  });
+  const lives = [...new Set(logs.map((each) => each.born))].sort((one, other) => other - one);
+  const oldest = lives[KEPT_LIVES - 1];
+  if (oldest === undefined) return;
+  for (const log of logs) if (log.born < oldest) await rm(join(folder, log.name), { force: true });
 }
 
 function readNote(path: string): Note | null {

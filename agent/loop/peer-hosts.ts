@@ -21,6 +21,8 @@ import type { Instant, VmUid } from '../../shared/core/ids.js';
 
 /** While all is well a kernel is asked so often, only to know that it does answer. */
 const PROBE_WHEN_WELL_MS = 1_000;
+/** A host whose agent is heard for so long and whose kernel has answered no probe is behind a filter. */
+const PROBES_DROPPED_MS = 5_000;
 /** Contact that is not proven for so many beats makes us ask the kernel at every beat. */
 const SUSPICIOUS_BEATS = 2;
 
@@ -30,6 +32,8 @@ export class PeerHosts {
   readonly #intervalMs: number;
   readonly #peers = new Map<string, PeerContact>();
   readonly #wire: HeartbeatWire;
+  /** Sessions of peers whose kernels were complained about. */
+  readonly #complained = new Set<string>();
   #sequence = 0;
   #problem: string | null = null;
 
@@ -57,6 +61,7 @@ export class PeerHosts {
       this.#sequence += 1;
       this.#wire.send(address, encodeHeartbeat(composeHeartbeat(this.#us, this.#sequence, peer, hung, attention, now)));
       if (this.#mustAsk(peer, attention, now)) this.#ask(address, now);
+      this.#complain(address, peer, now);
     }
     this.#tellProblem();
   }
@@ -126,6 +131,15 @@ export class PeerHosts {
   #update(address: string, next: (peer: PeerContact) => PeerContact): void {
     const peer = this.#peers.get(address);
     if (peer !== undefined) this.#peers.set(address, next(peer));
+  }
+
+  /** Without probes a dark host is told from a dead agent only seconds later, by QEMU's own sockets. */
+  #complain(address: string, peer: PeerContact, now: Instant): void {
+    const [first] = peer.unanswered;
+    if (peer.session === null || peer.kernelAnswers || first === undefined || now - first < PROBES_DROPPED_MS) return;
+    if (this.#complained.has(peer.session)) return;
+    this.#complained.add(peer.session);
+    this.#ports.log.warn({ address, remedy: "let TCP to the heartbeats' port pass, closed as it is" }, 'probes-dropped');
   }
 
   #tellProblem(): void {

@@ -6,7 +6,7 @@ import { lookNow } from './look.js';
 import { MAX_ACTIONS } from '../core/bounds.js';
 import { START_MS } from '../../shared/core/limits.js';
 import type { Outcome, VmJournal } from '../core/journal.js';
-import { givesWay, plan, type Action } from '../core/plan.js';
+import { givesWay, plan, releases, type Action } from '../core/plan.js';
 import type { Task, Vm } from './vm.js';
 import { assert, unreachable } from '../../shared/core/assert.js';
 import type { VmRecord } from '../../shared/core/model.js';
@@ -59,6 +59,7 @@ export class Tasks {
     // Orders that came while this one waited have replaced it.
     if (!isCurrent(vm.journal, task)) return;
     vm.task = task;
+    if (releases(task.goal.kind)) vm.stopLooking();
     const { log, clock } = vm.ports;
     const startedAt = clock.now();
     log.info({ vm: vm.name, goal: task.goal.kind, epoch: task.epoch }, 'order-begun');

@@ -76,6 +76,8 @@ export class Vm {
   watching: AbortController | null = null;
   /** Looks again soon; set by the watch. */
   lookSoon: () => void = () => undefined;
+  /** Breaks off a round of questions, when an order must not wait behind them; set by the watch. */
+  stopLooking: () => void = () => undefined;
   readonly #onChange: () => void;
   readonly #waiting = new Set<() => void>();
   #writes: Promise<unknown> = Promise.resolve();

@@ -5,6 +5,7 @@ import {
   CONNECT_AGAIN_MS,
   CONNECT_MS,
   EXIT_LOOK_AGAIN_MS,
+  EXIT_POLL_MS,
   EXIT_SHOWN_MS,
   LOOK_INTERVAL_MS,
   LOOK_MS,
@@ -16,7 +17,8 @@ import {
 } from '../core/bounds.js';
 import type { QemuFacts } from '../core/facts.js';
 import { lastWords, saysUnpromotable } from '../core/qemu-log.js';
-import type { MonitorHandlers, QmpEvent } from '../core/procedures/port.js';
+import type { MonitorHandlers, QemuPort, QmpEvent } from '../core/procedures/port.js';
+import { releases } from '../core/plan.js';
 import { nothingSeen, seeBreak, seeEvent } from '../core/seen.js';
 import { isMerging } from '../core/situation.js';
 import { noteMergeEnded } from './disk.js';
@@ -25,8 +27,8 @@ import { proveSecondary } from './pair.js';
 import type { Link, Vm } from './vm.js';
 import type { Epoch, Instant } from '../../shared/core/ids.js';
 
-/** Events after which the facts are probably other ones. */
-const TELLING = new Set(['COLO_EXIT', 'QUORUM_REPORT_BAD', 'BLOCK_IO_ERROR', 'SHUTDOWN', 'MIGRATION', 'RESUME', 'JOB_STATUS_CHANGE']);
+/** Events after which the facts are probably other ones. COLO_EXIT says all by itself, and an order to release follows on its heels. */
+const TELLING = new Set(['QUORUM_REPORT_BAD', 'BLOCK_IO_ERROR', 'SHUTDOWN', 'MIGRATION', 'RESUME', 'JOB_STATUS_CHANGE']);
 
 /** Runs until the QEMU's end is proven or `signal` is aborted. */
 export async function watchQemu(vm: Vm, born: Epoch, signal: AbortSignal): Promise<void> {
@@ -51,6 +53,7 @@ class Watch {
 
   async run(): Promise<void> {
     const vm = this.#vm;
+    this.#pollExit();
     while (!this.#over) {
       const link = await this.#connect();
       if (link !== null) {
@@ -136,14 +139,15 @@ class Watch {
       if (probing !== null && vm.hungSince === null) deadlines.push(probeBegan + PROBE_SILENT_MS);
       await vm.change(Math.max(1, Math.min(...deadlines) - clock.now()), this.#signal);
     }
+    vm.lookSoon = () => undefined;
     if (vm.link === link) vm.link = null;
     link.monitor.close();
   }
 
   /** A release is not slowed by questions. */
   #busyReleasing(): boolean {
-    const kind = this.#vm.task?.goal.kind;
-    return kind === 'release-primary' || kind === 'release-secondary';
+    const { task } = this.#vm;
+    return task !== null && releases(task.goal.kind);
   }
 
   #intervalMs(): number {
@@ -153,7 +157,15 @@ class Watch {
 
   async #look(link: Link): Promise<void> {
     const vm = this.#vm;
-    const read = await readFacts(link.monitor, vm.counts, LOOK_MS);
+    const broken = new AbortController();
+    vm.stopLooking = () => broken.abort();
+    const { monitor } = link;
+    const port: QemuPort = {
+      execute: (command, args, options) => monitor.execute(command, args, { ...options, signal: broken.signal }),
+      subscribe: (listener) => monitor.subscribe(listener),
+      closed: monitor.closed,
+    };
+    const read = await readFacts(port, vm.counts, LOOK_MS);
     if (vm.link !== link || !read.ok) return;
     vm.mainLoopSilentSince = null;
     this.#take(read.value);
@@ -240,6 +252,15 @@ class Watch {
     if (vm.seen.guestShutdown && !before.guestShutdown) void vm.saveQemu(this.#born, () => ({ guestShutdown: true }));
     const routine = event.name === 'RESUME' && before.coloSince !== null && vm.qemu?.provenFor !== null;
     if (TELLING.has(event.name) && !routine) vm.lookSoon();
+  }
+
+  #pollExit(): void {
+    const vm = this.#vm;
+    if (this.#over) return;
+    const situation = vm.situation();
+    const inPair = situation === 'primary' || situation === 'secondary' || situation === 'hung';
+    if (inPair && vm.process !== null && vm.ports.qemus.inspect(vm.process) !== 'running') return this.#dead();
+    vm.ports.clock.after(EXIT_POLL_MS, () => this.#pollExit());
   }
 
   /** In the tick in which the kernel closed the monitor: nothing may come between a death and its report. */
