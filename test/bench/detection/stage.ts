@@ -46,7 +46,8 @@ export class Stage {
     return `${this.#prefix}-${who}`;
   }
 
-  async raise(): Promise<void> {
+  /** `probesDropped`: a firewall on each host lets heartbeats and QEMU pass and swallows probes. */
+  async raise(probesDropped = false): Promise<void> {
     const bridge = this.namespace('switch');
     for (const who of [...HOSTS, 'switch'] as const) await run('ip', ['netns', 'add', this.namespace(who)]);
     await this.#ip('switch', ['link add br0 type bridge forward_delay 0 stp_state 0 mcast_snooping 0', 'link set br0 up']);
@@ -59,6 +60,12 @@ export class Stage {
       ]);
       await this.#ip('switch', [`link set port-${host} master br0`, `link set port-${host} up`]);
     }
+    const firewall = [
+      'add table inet firewall',
+      'add chain inet firewall input { type filter hook input priority 0; policy accept; }',
+      'add rule inet firewall input tcp dport 7401 drop',
+    ];
+    if (probesDropped) for (const host of HOSTS) await run('ip', ['netns', 'exec', this.namespace(host), 'nft', firewall.join('\n')]);
     for (const host of HOSTS) this.#startStandIn(host);
     for (const host of HOSTS) this.start(host);
   }

@@ -3,8 +3,9 @@
 
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { FAULTS, round, type Round } from '../../bench/detection/rounds.js';
-import { Stage } from '../../bench/detection/stage.js';
+import { allWell, FAULTS, round, type Round } from '../../bench/detection/rounds.js';
+import { machineMs, Stage } from '../../bench/detection/stage.js';
+import { waitFor } from '../../support/wait.js';
 
 const built = fileURLToPath(new URL('../../../dist/test/bench/detection/', import.meta.url));
 const ROUNDS = 2;
@@ -28,4 +29,23 @@ describe('a pair whose guest is idle', () => {
       }
     },
   );
+});
+
+describe('a pair between whose hosts a firewall swallows probes', () => {
+  const stage = new Stage(built);
+  beforeAll(() => stage.raise(true));
+  afterAll(() => stage.lower());
+
+  it("agent of b killed -> never silent; link cut -> QEMU's own socket tells the primary", async () => {
+    await allWell(stage);
+    const killed = FAULTS.find((each) => each.name === 'agent of b killed');
+    expect(killed).toBeDefined();
+    if (killed !== undefined) expect((await round(stage, killed)).falseAlarms).toBe(0);
+    const atMs = machineMs();
+    await stage.cutLink();
+    const line = await waitFor(() => stage.watcher('a').judgedAfter(atMs, 'silent'), { what: 'silent', boundMs: 10_000, everyMs: 5 });
+    expect(line.evidence.join('; ')).toContain('in vain');
+    expect(line.evidence.join('; ')).not.toContain('probes');
+    console.log(`silent after ${(line.atMs - atMs).toFixed(0)} ms: ${line.evidence.join('; ')}`);
+  });
 });
