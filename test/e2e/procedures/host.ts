@@ -14,9 +14,7 @@ import { readCapabilities, readFacts } from '../../../agent/read-facts.js';
 import type { QemuFacts } from '../../../agent/core/facts.js';
 import { connectMonitor } from '../../../agent/io/qemu-monitor.js';
 import { runProcedure } from '../../../agent/procedure-runner.js';
-import { inSpace, QEMU, REPLICATION, run } from './stage.js';
-
-export type HostName = 'a' | 'b';
+import { inSpace, QEMU, REPLICATION, run, type HostName } from './stage.js';
 
 const clock = systemClock();
 

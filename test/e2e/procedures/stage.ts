@@ -5,7 +5,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { qemuProgram } from '../../../deploy/lab/tree.js';
-import type { HostName } from './host.js';
+
+export type HostName = 'a' | 'b';
 
 export const QEMU: Readonly<Record<'system' | 'img', string>> = {
   system: qemuProgram('11.1', 'qemu-system-x86_64'),
