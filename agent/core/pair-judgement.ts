@@ -179,7 +179,7 @@ function contextOf(signals: PairSignals): readonly string[] {
   const { peer, tcp, suspectAfterMs } = signals;
   const lines: string[] = [];
   if (peer !== null && peer.refusedAgoMs !== null) lines.push(`no agent listens on ${peer.address}, its host answers`);
-  if (peer !== null && peer.heardUsAgoMs !== null && peer.heardUsAgoMs >= suspectAfterMs)
+  if (peer !== null && peer.refusedAgoMs === null && peer.heardUsAgoMs !== null && peer.heardUsAgoMs >= suspectAfterMs)
     lines.push(`${peer.address} last heard us ${ago(peer.heardUsAgoMs)}`);
   if (tcp.zeroWindow) lines.push("the peer's QEMU does not read from its socket");
   return lines;
