@@ -12,8 +12,8 @@ import { nextEpoch, type Epoch } from '../../../shared/core/ids.js';
 import { LINE_PORT } from '../../../deploy/lab/guest-protocol.js';
 import { portsOf } from './cluster.js';
 import { GuestClient } from './client.js';
-import { ADDRESS, GUEST_ADDRESS, HOSTS, inSpace, missing, namespaceOf, QEMU_DIR, run } from './stage.js';
-import { FOLDER, raiseWorld, VM, type World } from './world.js';
+import { ADDRESS, FOLDER, GUEST_ADDRESS, HOSTS, inSpace, missing, namespaceOf, QEMU_DIR, run } from './stage.js';
+import { raiseWorld, VM, type World } from './world.js';
 
 const why = missing();
 if (why !== null) console.warn(`skipped: ${why}`);

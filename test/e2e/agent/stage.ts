@@ -8,14 +8,20 @@ import { stringify } from 'yaml';
 
 export const QEMU_DIR = process.env['COLO_QEMU_DIR'] ?? '/var/cache/colo-ha/qemu-11.1/bin';
 export const DIST = process.env['COLO_DIST'] ?? join(process.cwd(), 'dist');
-export const GUEST_ADDRESS = '10.214.7.2';
-export const ADDRESS = { a: '10.214.8.1', b: '10.214.8.2' } as const;
-export const ETCD = 'http://10.214.8.254:2379';
+/** Stages of different numbers can stand beside each other on one machine. */
+const NUMBER = Number(process.env['COLO_STAGE'] ?? 0);
+const GUESTS = `10.214.${2 * NUMBER}`;
+const HOSTS_NET = `10.214.${2 * NUMBER + 1}`;
+export const FOLDER = `/tmp/colo-agent-stage${NUMBER}`;
+export const GUEST_ADDRESS = `${GUESTS}.2`;
+export const ADDRESS = { a: `${HOSTS_NET}.1`, b: `${HOSTS_NET}.2` } as const;
+export const ETCD = `http://${HOSTS_NET}.254:2379`;
+const ETCD_PEER = `http://${HOSTS_NET}.254:2380`;
 export const PREFIX = '/colo/stage';
 export type HostName = keyof typeof ADDRESS;
 export const HOSTS: readonly HostName[] = ['a', 'b'];
 
-const SPACE: Readonly<Record<HostName, string>> = { a: 'colo-aga', b: 'colo-agb' };
+const SPACE: Readonly<Record<HostName, string>> = { a: `colo-aga${NUMBER}`, b: `colo-agb${NUMBER}` };
 
 /** Why the tests of this folder cannot run here; null = they can. */
 export function missing(): string | null {
@@ -30,8 +36,8 @@ export function raiseNetwork(folder: string): void {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   for (const [bridge, address] of [
-    ['colo-agl', '10.214.7.1/24'],
-    ['colo-agr', '10.214.8.254/24'],
+    [`colo-agl${NUMBER}`, `${GUESTS}.1/24`],
+    [`colo-agr${NUMBER}`, `${HOSTS_NET}.254/24`],
   ] as const) {
     run('ip', 'link', 'add', bridge, 'type', 'bridge', 'forward_delay', '0', 'stp_state', '0');
     run('ip', 'addr', 'add', address, 'dev', bridge);
@@ -42,15 +48,15 @@ export function raiseNetwork(folder: string): void {
     run('ip', 'netns', 'add', space);
     inSpace(host, 'ip', 'link', 'set', 'lo', 'up');
     for (const [name, outside, bridge] of [
-      ['repl', `colo-agr${host}`, 'colo-agr'],
-      ['uplink', `colo-agl${host}`, 'colo-agl'],
+      ['repl', `colo-agr${host}${NUMBER}`, `colo-agr${NUMBER}`],
+      ['uplink', `colo-agl${host}${NUMBER}`, `colo-agl${NUMBER}`],
     ] as const) {
       run('ip', 'link', 'add', outside, 'type', 'veth', 'peer', 'name', name, 'netns', space);
       run('ip', 'link', 'set', outside, 'master', bridge, 'up');
       inSpace(host, 'ip', 'link', 'set', name, 'up');
     }
     inSpace(host, 'ip', 'addr', 'add', `${ADDRESS[host]}/24`, 'dev', 'repl');
-    inSpace(host, 'ip', 'route', 'change', '10.214.8.0/24', 'dev', 'repl', 'src', ADDRESS[host], 'quickack', '1');
+    inSpace(host, 'ip', 'route', 'change', `${HOSTS_NET}.0/24`, 'dev', 'repl', 'src', ADDRESS[host], 'quickack', '1');
     inSpace(host, 'ip', 'link', 'add', 'br-guest', 'type', 'bridge', 'forward_delay', '0', 'stp_state', '0');
     inSpace(host, 'ip', 'link', 'set', 'br-guest', 'up');
     inSpace(host, 'ip', 'link', 'set', 'uplink', 'master', 'br-guest');
@@ -59,8 +65,8 @@ export function raiseNetwork(folder: string): void {
 
 export function strikeNetwork(): void {
   for (const host of HOSTS) attempt('ip', 'netns', 'del', SPACE[host]);
-  for (const host of HOSTS) for (const kind of ['r', 'l']) attempt('ip', 'link', 'del', `colo-ag${kind}${host}`);
-  for (const bridge of ['colo-agl', 'colo-agr']) attempt('ip', 'link', 'del', bridge);
+  for (const host of HOSTS) for (const kind of ['r', 'l']) attempt('ip', 'link', 'del', `colo-ag${kind}${host}${NUMBER}`);
+  for (const bridge of [`colo-agl${NUMBER}`, `colo-agr${NUMBER}`]) attempt('ip', 'link', 'del', bridge);
 }
 
 /** Names of the taps that are there on a host. */
@@ -83,11 +89,11 @@ export function startEtcd(folder: string): ChildProcess {
       '--advertise-client-urls',
       ETCD,
       '--listen-peer-urls',
-      'http://10.214.8.254:2380',
+      ETCD_PEER,
       '--initial-advertise-peer-urls',
-      'http://10.214.8.254:2380',
+      ETCD_PEER,
       '--initial-cluster',
-      'default=http://10.214.8.254:2380',
+      `default=${ETCD_PEER}`,
       '--log-level',
       'warn',
     ],

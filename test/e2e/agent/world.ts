@@ -4,9 +4,8 @@ import { guestImage } from '../../../deploy/lab/tree.js';
 import type { VmSpec } from '../../../shared/core/model.js';
 import { waitFor } from '../../support/wait.js';
 import { Cluster } from './cluster.js';
-import { AgentProcess, GUEST_ADDRESS, HOSTS, raiseNetwork, startEtcd, strikeNetwork, type HostName } from './stage.js';
+import { AgentProcess, FOLDER, GUEST_ADDRESS, HOSTS, raiseNetwork, startEtcd, strikeNetwork, type HostName } from './stage.js';
 
-export const FOLDER = process.env['COLO_STAGE_DIR'] ?? '/tmp/colo-agent-stage';
 export const VM = 'guest';
 
 export interface World {

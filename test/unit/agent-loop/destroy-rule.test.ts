@@ -13,21 +13,22 @@ const judged = (record: VmRecord | null) => judgeDestroy(aJournal({ qemu }), qem
 
 describe('a QEMU', () => {
   it.each([
-    ['without a record -> is left alone', null],
-    ['with a record of another uid -> is left alone', aRecord({ epoch: epoch(9), uid: vmUid('other') })],
-    ['with a record as old as itself -> is left alone', aRecord({ epoch: epoch(4) })],
-    ['with an older record -> is left alone', aRecord({ epoch: epoch(3), phase: 'stopped' })],
-  ] as const)('%s', (_name, record) => {
+    ['without a record', 'is left alone', null],
+    ['with a record of another uid', 'is left alone', aRecord({ epoch: epoch(9), uid: vmUid('other') })],
+    ['with a record as old as itself', 'is left alone', aRecord({ epoch: epoch(4) })],
+    ['with an older record', 'is left alone', aRecord({ epoch: epoch(3), phase: 'stopped' })],
+  ] as const)('%s -> %s', (_situation, _outcome, record) => {
     const judgement = judged(record);
     expect(judgement.kind).toBe('store-behind');
     expect(judgement).toHaveProperty('detail', expect.stringContaining('store behind agents'));
   });
 
   it.each([
-    ['that is the primary -> is needed', aRecord({ epoch: epoch(5), primary: us })],
-    ['that is the secondary -> is needed', aRecord({ epoch: epoch(5), primary: other, secondary: us })],
+    ['that is the primary', 'is needed', aRecord({ epoch: epoch(5), primary: us })],
+    ['that is the secondary', 'is needed', aRecord({ epoch: epoch(5), primary: other, secondary: us })],
     [
-      'that lost a verdict which is not executed -> is needed',
+      'that lost a verdict which is not executed',
+      'is needed',
       aRecord({
         epoch: epoch(5),
         phase: 'verdict',
@@ -35,16 +36,16 @@ describe('a QEMU', () => {
         verdict: { row: '', kind: 'promote-secondary', winner: other, loser: us, evidence: [], atMs: 0 },
       }),
     ],
-  ] as const)('%s', (_name, record) => {
+  ] as const)('%s -> %s', (_situation, _outcome, record) => {
     expect(judged(record).kind).toBe('needed');
   });
 
   it.each([
-    ['that a newer record does not name -> may go', aRecord({ epoch: epoch(5), phase: 'executed', primary: other })],
-    ['of another birth than the record names -> may go', aRecord({ epoch: epoch(5), primary: { ...us, born: epoch(5) } })],
-    ['of another host with the same name -> may go', aRecord({ epoch: epoch(5), primary: { ...us, hostId: hostId('reinstalled') } })],
-    ['of a VM that is being stopped -> may go', aRecord({ epoch: epoch(5), phase: 'stopping', primary: us })],
-  ] as const)('%s', (_name, record) => {
+    ['that a newer record does not name', 'may go', aRecord({ epoch: epoch(5), phase: 'executed', primary: other })],
+    ['of another birth than the record names', 'may go', aRecord({ epoch: epoch(5), primary: { ...us, born: epoch(5) } })],
+    ['of another host with the same name', 'may go', aRecord({ epoch: epoch(5), primary: { ...us, hostId: hostId('reinstalled') } })],
+    ['of a VM that is being stopped', 'may go', aRecord({ epoch: epoch(5), phase: 'stopping', primary: us })],
+  ] as const)('%s -> %s', (_situation, _outcome, record) => {
     expect(judged(record).kind).toBe('permitted');
   });
 });

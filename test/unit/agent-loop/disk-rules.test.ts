@@ -26,31 +26,31 @@ const image = (change: Partial<Stamp> | null = {}, sizeBytes = SIZE) => ({
 
 describe('an image that a guest is to boot from alone', () => {
   it.each([
-    ['clean and ours -> used', image(), false, { kind: 'use', growTo: null }],
-    ['too small -> grown', image({}, 10), false, { kind: 'use', growTo: SIZE }],
-    ['missing at the first start -> made', null, true, { kind: 'create' }],
-    ['missing later -> refused', null, false, { kind: 'refuse' }],
-    ["the operator's own at the first start -> used and stamped", image(null), true, { kind: 'use', stamp: true }],
-    ['without a stamp later -> refused', image(null), false, { kind: 'refuse' }],
-    ['overwritten by a resync -> refused, even at a first start', image({ state: 'stale' }), true, { kind: 'refuse' }],
-    ['with overlays that are not merged -> refused alone', image({ state: 'merging' }), false, { kind: 'refuse' }],
-    ['of another VM -> refused', image({ uid: vmUid('other') }), true, { kind: 'refuse' }],
-    ['too large -> refused', image({}, 100), true, { kind: 'refuse' }],
-  ] as const)('%s', (_name, seen, create, expected) => {
+    ['clean and ours', 'used', image(), false, { kind: 'use', growTo: null }],
+    ['too small', 'grown', image({}, 10), false, { kind: 'use', growTo: SIZE }],
+    ['missing at the first start', 'made', null, true, { kind: 'create' }],
+    ['missing later', 'refused', null, false, { kind: 'refuse' }],
+    ["the operator's own at the first start", 'used and stamped', image(null), true, { kind: 'use', stamp: true }],
+    ['without a stamp later', 'refused', image(null), false, { kind: 'refuse' }],
+    ['overwritten by a resync', 'refused, even at a first start', image({ state: 'stale' }), true, { kind: 'refuse' }],
+    ['with overlays that are not merged', 'refused alone', image({ state: 'merging' }), false, { kind: 'refuse' }],
+    ['of another VM', 'refused', image({ uid: vmUid('other') }), true, { kind: 'refuse' }],
+    ['too large', 'refused', image({}, 100), true, { kind: 'refuse' }],
+  ] as const)('%s -> %s', (_situation, _outcome, seen, create, expected) => {
     expect(planBoot('/raw', seen, UID, SIZE, create)).toMatchObject(expected);
   });
 });
 
 describe("the image of a secondary's parent", () => {
   it.each([
-    ['missing -> made', null, false, 'create'],
-    ['of the right size -> used, whatever it holds', image({ state: 'stale' }), false, 'use'],
-    ['too small -> grown', image({}, 10), false, 'grow'],
-    ['too large -> made anew, because a resync fills it anyway', image({}, 100), false, 'recreate'],
-    ['of another VM -> refused', image({ uid: vmUid('other') }), false, 'refuse'],
-    ['missing at a cold start from identical images -> refused', null, true, 'refuse'],
-    ['of another size at a cold start -> refused', image(null, 10), true, 'refuse'],
-  ] as const)('%s', (_name, seen, identical, expected) => {
+    ['missing', 'made', null, false, 'create'],
+    ['of the right size', 'used, whatever it holds', image({ state: 'stale' }), false, 'use'],
+    ['too small', 'grown', image({}, 10), false, 'grow'],
+    ['too large', 'made anew, because a resync fills it anyway', image({}, 100), false, 'recreate'],
+    ['of another VM', 'refused', image({ uid: vmUid('other') }), false, 'refuse'],
+    ['missing at a cold start from identical images', 'refused', null, true, 'refuse'],
+    ['of another size at a cold start', 'refused', image(null, 10), true, 'refuse'],
+  ] as const)('%s -> %s', (_situation, _outcome, seen, identical, expected) => {
     expect(planParent('/raw', seen, UID, SIZE, identical).kind).toBe(expected);
   });
 });

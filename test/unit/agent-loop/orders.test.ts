@@ -13,14 +13,14 @@ const word = (change: Partial<StoreWord> = {}): StoreWord => ({ incarnation: inc
 
 describe('an order for a VM with a journal', () => {
   it.each([
-    ['of an older term -> refused', anOrder(hold(2), { term: term(4) }), 'older-term'],
-    ['of an older epoch -> refused', anOrder(hold(2), { epoch: epoch(1) }), 'older-epoch'],
-    ['of an older epoch and a newer term -> refused', anOrder(hold(2), { epoch: epoch(1), term: term(9) }), 'older-epoch'],
-    ['for another VM uid while a QEMU is here -> refused', anOrder(hold(2), { uid: vmUid('other') }), 'foreign-uid'],
-    ['for another QEMU -> refused', anOrder(hold(1)), 'not-this-qemu'],
-    ['to start an earlier birth -> refused', anOrder(startAlone(1)), 'not-this-qemu'],
-    ['with the spec of another VM -> refused', anOrder(hold(2), { vm: 'db' }), 'invalid'],
-  ])('%s', (_name, order, refusal) => {
+    ['of an older term', 'refused', anOrder(hold(2), { term: term(4) }), 'older-term'],
+    ['of an older epoch', 'refused', anOrder(hold(2), { epoch: epoch(1) }), 'older-epoch'],
+    ['of an older epoch and a newer term', 'refused', anOrder(hold(2), { epoch: epoch(1), term: term(9) }), 'older-epoch'],
+    ['for another VM uid while a QEMU is here', 'refused', anOrder(hold(2), { uid: vmUid('other') }), 'foreign-uid'],
+    ['for another QEMU', 'refused', anOrder(hold(1)), 'not-this-qemu'],
+    ['to start an earlier birth', 'refused', anOrder(startAlone(1)), 'not-this-qemu'],
+    ['with the spec of another VM', 'refused', anOrder(hold(2), { vm: 'db' }), 'invalid'],
+  ])('%s -> %s', (_situation, _outcome, order, refusal) => {
     expect(judgeOrder(order, anAgent(), aJournal(), false, null)).toMatchObject({ kind: 'refuse', refusal });
   });
 
@@ -78,12 +78,12 @@ describe('an order without a journal', () => {
   });
 
   it.each([
-    ['and no record in the store -> refused', startAlone(3), word({ record: null }), 'unknown-journal'],
-    ['and a record of another uid -> refused', startAlone(3), word({ record: aRecord({ uid: vmUid('other') }) }), 'foreign-uid'],
-    ['and a record that is ahead -> refused', startAlone(3), word({ record: aRecord({ epoch: epoch(4) }) }), 'older-epoch'],
-    ['and a record that is behind -> refused', startAlone(3), word({ record: aRecord({ epoch: epoch(2) }) }), 'unknown-journal'],
-    ['for a QEMU that was never here -> refused', hold(2), word(), 'not-this-qemu'],
-  ] as const)('%s', (_name, goal, said, refusal) => {
+    ['and no record in the store', 'refused', startAlone(3), word({ record: null }), 'unknown-journal'],
+    ['and a record of another uid', 'refused', startAlone(3), word({ record: aRecord({ uid: vmUid('other') }) }), 'foreign-uid'],
+    ['and a record that is ahead', 'refused', startAlone(3), word({ record: aRecord({ epoch: epoch(4) }) }), 'older-epoch'],
+    ['and a record that is behind', 'refused', startAlone(3), word({ record: aRecord({ epoch: epoch(2) }) }), 'unknown-journal'],
+    ['for a QEMU that was never here', 'refused', hold(2), word(), 'not-this-qemu'],
+  ] as const)('%s -> %s', (_situation, _outcome, goal, said, refusal) => {
     expect(judged(anOrder(goal), said)).toMatchObject({ kind: 'refuse', refusal });
   });
 

@@ -9,7 +9,7 @@ import { seeEvent } from '../../../agent/core/seen.js';
 import { isMerging, situationOf, type Looked } from '../../../agent/core/situation.js';
 import { vmNames } from '../../../agent/core/names.js';
 import type { JsonObject } from '../../../agent/core/procedures/port.js';
-import { epoch, instant } from '../../../shared/core/ids.js';
+import { instant } from '../../../shared/core/ids.js';
 import { aSpec } from '../../support/spec.js';
 import { aJournal, aQemu, primaryFacts, secondaryFacts, someFacts, someSeen } from './builders.js';
 
@@ -27,23 +27,25 @@ const left = (lastMode: string) => ({ mode: 'none' as const, lastMode, reason: '
 
 describe('a QEMU', () => {
   it.each([
-    ['that was never started -> absent', { qemu: null }, 'absent'],
-    ['that ended -> dead', { qemu: aQemu({ death: { why: 'x' } }) }, 'dead'],
-    ['that does not answer out of band -> hung', { hung: true }, 'hung'],
-    ['that was not looked at yet -> unseen', { facts: null }, 'unseen'],
-    ['whose monitor is gone for the moment -> unseen', { connected: false }, 'unseen'],
-    ['that runs its guest and has no part of a pair -> alone', {}, 'alone'],
-    ['that only kept a rewriter -> alone', { facts: someFacts({ rewriters: ['rew0'], objects: ['rew0'] }) }, 'alone'],
+    ['that was never started', 'absent', { qemu: null }, 'absent'],
+    ['that ended', 'dead', { qemu: aQemu({ death: { why: 'x' } }) }, 'dead'],
+    ['that does not answer out of band', 'hung', { hung: true }, 'hung'],
+    ['that was not looked at yet', 'unseen', { facts: null }, 'unseen'],
+    ['whose monitor is gone for the moment', 'unseen', { connected: false }, 'unseen'],
+    ['that runs its guest and has no part of a pair', 'alone', {}, 'alone'],
+    ['that only kept a rewriter', 'alone', { facts: someFacts({ rewriters: ['rew0'], objects: ['rew0'] }) }, 'alone'],
     [
-      'that waits for its stream -> incoming',
+      'that waits for its stream',
+      'incoming',
       { facts: secondaryFacts({ runstate: 'inmigrate', colo: { mode: 'none', lastMode: 'none', reason: 'none' } }) },
       'incoming',
     ],
-    ['in COLO as secondary -> secondary', { facts: secondaryFacts() }, 'secondary'],
-    ['whose secondary failover was cut off -> still secondary', { facts: secondaryFacts({ colo: left('secondary') }) }, 'secondary'],
-    ['in COLO as primary -> primary', { facts: primaryFacts() }, 'primary'],
+    ['in COLO as secondary', 'secondary', { facts: secondaryFacts() }, 'secondary'],
+    ['whose secondary failover was cut off', 'still secondary', { facts: secondaryFacts({ colo: left('secondary') }) }, 'secondary'],
+    ['in COLO as primary', 'primary', { facts: primaryFacts() }, 'primary'],
     [
-      'whose primary failover was cut off -> still primary',
+      'whose primary failover was cut off',
+      'still primary',
       {
         facts: primaryFacts({ colo: left('primary') }),
         seen: someSeen({ coloExit: { at: instant(5), mode: 'primary', reason: 'request' } }),
@@ -51,33 +53,38 @@ describe('a QEMU', () => {
       'primary',
     ],
     [
-      'with the filters of a new attempt after an earlier failover -> attempt',
+      'with the filters of a new attempt after an earlier failover',
+      'attempt',
       { facts: primaryFacts({ colo: left('primary') }) },
       'attempt',
     ],
     [
-      'with filters and no COLO -> attempt',
+      'with filters and no COLO',
+      'attempt',
       { facts: primaryFacts({ colo: { mode: 'none', lastMode: 'none', reason: 'none' } }) },
       'attempt',
     ],
     [
-      'with a copy under way -> attempt',
+      'with a copy under way',
+      'attempt',
       { facts: someFacts({ jobs: [{ id: 'resync', type: 'mirror', ready: false, doneBytes: 0, totalBytes: 1 }] }) },
       'attempt',
     ],
-    ['that was stopped for a copy that never came -> attempt', { facts: someFacts({ running: false, runstate: 'paused' }) }, 'attempt'],
+    ['that was stopped for a copy that never came', 'attempt', { facts: someFacts({ running: false, runstate: 'paused' }) }, 'attempt'],
     [
-      'that waits with -S -> prelaunch',
+      'that waits with -S',
+      'prelaunch',
       { facts: primaryFacts({ runstate: 'prelaunch', colo: { mode: 'none', lastMode: 'none', reason: 'none' } }) },
       'prelaunch',
     ],
-    ['whose guest powered off -> shutdown', { facts: someFacts({ runstate: 'shutdown', running: false }) }, 'shutdown'],
+    ['whose guest powered off', 'shutdown', { facts: someFacts({ runstate: 'shutdown', running: false }) }, 'shutdown'],
     [
-      'that has just reached COLO by an event -> primary before the next look',
+      'that has just reached COLO by an event',
+      'primary before the next look',
       { facts: primaryFacts({ colo: { mode: 'none', lastMode: 'none', reason: 'none' } }), seen: someSeen({ coloSince: instant(5) }) },
       'primary',
     ],
-  ] as const)('%s', (_name, change, expected) => {
+  ] as const)('%s -> %s', (_situation, _outcome, change, expected) => {
     expect(situationOf(looked(change as Partial<Looked>))).toBe(expected);
   });
 
@@ -162,17 +169,18 @@ describe('the state of a pair', () => {
     );
 
   it.each([
-    ['with a fresh checkpoint -> ok', { checkpoints: 3, lastResumeAt: instant(1_000) }, 4_000, 'ok'],
-    ['whose checkpoints stopped -> silent', { checkpoints: 3, lastResumeAt: instant(1_000) }, 6_000, 'silent'],
-    ['without a checkpoint yet -> unknown', { coloSince: instant(1_000) }, 2_000, 'unknown'],
-    ['that never shows a checkpoint -> silent', { coloSince: instant(1_000) }, 9_000, 'silent'],
+    ['with a fresh checkpoint', 'ok', { checkpoints: 3, lastResumeAt: instant(1_000) }, 4_000, 'ok'],
+    ['whose checkpoints stopped', 'silent', { checkpoints: 3, lastResumeAt: instant(1_000) }, 6_000, 'silent'],
+    ['without a checkpoint yet', 'unknown', { coloSince: instant(1_000) }, 2_000, 'unknown'],
+    ['that never shows a checkpoint', 'silent', { coloSince: instant(1_000) }, 9_000, 'silent'],
     [
-      'with a break -> hard, however fresh',
+      'with a break',
+      'hard, however fresh',
       { checkpoints: 3, lastResumeAt: instant(1_000), breaks: [{ at: instant(900), what: 'x' }] },
       1_001,
       'hard',
     ],
-  ] as const)('%s', (_name, seen, now, expected) => {
+  ] as const)('%s -> %s', (_situation, _outcome, seen, now, expected) => {
     expect(judged(seen as Parameters<typeof someSeen>[0], now).state).toBe(expected);
   });
 
