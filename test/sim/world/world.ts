@@ -45,6 +45,9 @@ export class World {
   onSeen: (seen: Seen) => void = () => undefined;
   /** Carried out, once each, when a line of the event log contains their text. */
   readonly triggers: { readonly text: string; readonly run: () => void }[] = [];
+  /** For coverage: what each VM's leader last said about it, and who that leader was. */
+  readonly lastRow = new Map<string, string>();
+  leaderWas = '';
   readonly #qemuWorld: QemuWorld;
   #lives = 0;
 
@@ -255,6 +258,7 @@ export class World {
       { name, machine, rate, wallOffsetMs: rng.between(-200, 200) },
       {
         logged: (life, level, event, fields) => {
+          if (event === 'leadership-won') this.leaderWas = life.name;
           this.onSeen({ process: life.name, event, fields });
           if (this.trace !== null) this.note(`${life.name} ${level} ${event} ${JSON.stringify(fields)}`);
         },

@@ -1,0 +1,80 @@
+// A search over seeds in one thread: scenario after scenario until the time is over, the seeds are used up, or enough was found.
+
+import { nothingCovered, cover, type Coverage } from './coverage.js';
+import { describePlan, planOf, runScenario } from './scenario.js';
+import { shrink } from './shrink.js';
+
+export interface Found {
+  readonly seed: number;
+  readonly violations: readonly string[];
+  /** The faults that suffice. */
+  readonly faults: readonly string[];
+}
+
+export interface Searched {
+  readonly scenarios: number;
+  readonly events: number;
+  readonly virtualMs: number;
+  readonly tookMs: number;
+  readonly found: readonly Found[];
+  /** Why VMs were held or failed at the end, and how often. */
+  readonly held: Readonly<Record<string, number>>;
+  readonly coverage: Coverage;
+}
+
+export interface SearchOptions {
+  readonly firstSeed: number;
+  /** Seeds first, first + step, first + 2 step, ... */
+  readonly step: number;
+  readonly most: number;
+  readonly untilMs: number;
+  /** Ends after so many failing seeds. */
+  readonly failures: number;
+  readonly shrinks: boolean;
+}
+
+/** Errors that nobody in the product caught; they end a process there, and are violations here. */
+const uncaught: string[] = [];
+let listening = false;
+
+function listen(): void {
+  if (listening) return;
+  listening = true;
+  const keep = (error: unknown): void => void uncaught.push(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  process.on('uncaughtException', keep);
+  process.on('unhandledRejection', keep);
+}
+
+/** One scenario a turn of Node's loop, so that lost rejections are told with the scenario that made them. */
+export function search(options: SearchOptions): Promise<Searched> {
+  listen();
+  const startedAt = Date.now();
+  const coverage = nothingCovered();
+  const found: Found[] = [];
+  const held: Record<string, number> = {};
+  const sum = { scenarios: 0, events: 0, virtualMs: 0 };
+  return new Promise((resolve) => {
+    const next = (): void => {
+      const isOver = sum.scenarios >= options.most || Date.now() - startedAt >= options.untilMs || found.length >= options.failures;
+      if (isOver) return resolve({ ...sum, tookMs: Date.now() - startedAt, found, held, coverage });
+      const seed = options.firstSeed + sum.scenarios * options.step;
+      const plan = planOf(seed);
+      const watch = { uncaught: () => uncaught.splice(0) };
+      const outcome = runScenario(plan, { ...watch, seen: (world, what) => cover(coverage, world, what) });
+      sum.scenarios += 1;
+      sum.events += outcome.events;
+      sum.virtualMs += outcome.virtualMs;
+      for (const each of outcome.held) count(held, each.replace(/\bh\d\b/g, 'H').replace(/\d+/g, 'N'));
+      if (outcome.violations.length > 0) {
+        const smallest = options.shrinks ? shrink(plan, watch) : plan;
+        found.push({ seed, violations: outcome.violations, faults: describePlan(smallest) });
+      }
+      setImmediate(next);
+    };
+    setImmediate(next);
+  });
+}
+
+function count(into: Record<string, number>, key: string): void {
+  into[key] = (into[key] ?? 0) + 1;
+}
