@@ -1,7 +1,7 @@
 // Everything that can be done to a world, as lines of text: a story writes them down, a search draws them, and a failing run prints them.
 // Who is meant may be named by what he is at that moment: `leader`, `agent-primary`, `host-secondary`.
 
-import type { Qemu } from '../qemu/qemu.js';
+import type { Qemu } from '../qemu/shapes.js';
 import { CLIENT } from '../qemu/client.js';
 import { ETCD } from '../world/etcd-client.js';
 import type { Net } from '../world/network.js';

@@ -3,8 +3,8 @@
 
 import type { VmRecord } from '../../../shared/core/model.js';
 import { missingFrom, type Content } from '../qemu/content.js';
-import type { Qemu } from '../qemu/qemu.js';
-import type { World } from '../world/world.js';
+import type { Qemu } from '../qemu/shapes.js';
+import type { Observed } from './observed.js';
 
 interface Known {
   /** In this epoch of the record it began to compare. */
@@ -19,10 +19,10 @@ interface Known {
 const SETTLED_MS = 1_000;
 
 export class Guests {
-  readonly #world: World;
+  readonly #world: Observed;
   readonly #known = new WeakMap<Qemu, Known>();
 
-  constructor(world: World) {
+  constructor(world: Observed) {
     this.#world = world;
   }
 

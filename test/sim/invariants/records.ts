@@ -3,13 +3,13 @@
 
 import { historyCodec, vmRecordCodec } from '../../../shared/core/codec.js';
 import type { Side, VmRecord } from '../../../shared/core/model.js';
-import type { World } from '../world/world.js';
+import type { Observed } from './observed.js';
 
 export class Records {
-  readonly #world: World;
+  readonly #world: Observed;
   readonly #hurt: ReadonlySet<string>;
 
-  constructor(world: World, hurt: ReadonlySet<string>) {
+  constructor(world: Observed, hurt: ReadonlySet<string>) {
     this.#world = world;
     this.#hurt = hurt;
   }

@@ -2,10 +2,10 @@
 // their data in guests.ts; this only carries to them what the world tells.
 
 import type { VmJournal } from '../../../agent/core/journal.js';
-import type { Machine } from '../qemu/machine.js';
-import type { Qemu } from '../qemu/qemu.js';
+import type { Machine } from '../qemu/shapes.js';
+import type { Qemu } from '../qemu/shapes.js';
 import type { HostEvents } from '../qemu/host-ports.js';
-import type { World } from '../world/world.js';
+import type { Observed } from './observed.js';
 import { Guests } from './guests.js';
 import { Records } from './records.js';
 
@@ -19,12 +19,12 @@ export interface Seen {
 export class Watchers implements HostEvents {
   /** VMs that something other than their controllers has hurt: a dead host, a killed QEMU, a cut link, an operator's wish. */
   readonly hurt = new Set<string>();
-  readonly #world: World;
+  readonly #world: Observed;
   readonly #records: Records;
   readonly #guests: Guests;
   #dirty = false;
 
-  constructor(world: World) {
+  constructor(world: Observed) {
     this.#world = world;
     this.#records = new Records(world, this.hurt);
     this.#guests = new Guests(world);

@@ -2,7 +2,7 @@
 // are the same object, because they are asked for many times a second.
 
 import type { Json, JsonObject } from '../../../agent/core/procedures/port.js';
-import type { Qemu } from './qemu.js';
+import type { Qemu } from './shapes.js';
 
 const CAPABILITIES: Json = ['x-colo', 'events', 'return-path', 'pause-before-switchover', 'multifd'].map((capability) => ({
   capability,

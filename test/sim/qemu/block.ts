@@ -2,28 +2,14 @@
 // fills a parent; and the second child of a primary's quorum. Errors of that child are swallowed as QEMU swallows them (SAFETY 1).
 
 import { written, type Answer, type Content } from './content.js';
-import { Channel } from './channel.js';
-import type { Chain, SimImage } from './machine.js';
-import type { Qemu } from './qemu.js';
-
-export interface Child {
-  readonly node: 'replication0' | 'nbd0';
-  readonly channel: Channel;
-}
-
-export interface CopyJob {
-  readonly id: string;
-  ready: boolean;
-  offset: number;
-  readonly length: number;
-  readonly channel: Channel;
-}
+import { SimChannel } from './channel.js';
+import type { Block, Chain, Channel, Child, CopyJob, Qemu, SimImage } from './shapes.js';
 
 const WRITE_MS = 0.5;
 const COPY_TICK_MS = 20;
 const MERGE_MS = { least: 20, most: 900 };
 
-export class Block {
+export class SimBlock implements Block {
   readonly #qemu: Qemu;
   /** The raw image as it was opened: a file put in its place afterwards is another one. */
   readonly image: SimImage;
@@ -144,7 +130,7 @@ export class Block {
     const server = machine.running().find((each) => each.block.server?.port === port);
     if (server === undefined) return 'refused';
     if (server.stopped) return 'silent';
-    const channel: Channel = new Channel(qemu.world.kernel, qemu.world.network, qemu, server, {
+    const channel: Channel = new SimChannel(qemu.world.kernel, qemu.world.network, qemu, server, {
       one: () => this.peerGone(channel),
       other: () => undefined,
     });

@@ -3,11 +3,11 @@
 
 import type { Kernel } from '../world/kernel.js';
 import type { Network } from '../world/network.js';
-import type { Qemu } from './qemu.js';
+import type { Channel, Qemu } from './shapes.js';
 
 type End = 'one' | 'other';
 
-export class Channel {
+export class SimChannel implements Channel {
   readonly #kernel: Kernel;
   readonly #network: Network;
   readonly #ends: Readonly<Record<End, { readonly qemu: Qemu; open: boolean; readonly onEnd: () => void }>>;

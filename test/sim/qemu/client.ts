@@ -4,7 +4,7 @@
 import type { Kernel } from '../world/kernel.js';
 import type { Network } from '../world/network.js';
 import type { Rng } from '../world/rng.js';
-import type { Qemu } from './qemu.js';
+import type { Qemu } from './shapes.js';
 
 export const CLIENT = 'client';
 const PAUSE_MS = { least: 20, most: 150 };

@@ -5,8 +5,8 @@ import type { Json, JsonObject } from '../../../agent/core/procedures/port.js';
 import { at } from '../../../agent/core/procedures/condition.js';
 import { fail, ok, type Result } from '../../../shared/core/result.js';
 import { query } from './answers.js';
-import { Pair } from './pair.js';
-import type { Chardev, Qemu } from './qemu.js';
+import { SimPair } from './pair.js';
+import type { Chardev, Qemu } from './shapes.js';
 
 export interface Refusal {
   readonly errorClass: string;
@@ -346,7 +346,7 @@ function connectMigration(qemu: Qemu, host: string, port: number): void {
       .running()
       .find((each) => each.line.incoming?.port === port && each.runstate === 'inmigrate' && each.pair === null);
     if (secondary === undefined) return qemu.setMigration('failed');
-    new Pair(qemu, secondary).begin(MEMORY_BYTES);
+    new SimPair(qemu, secondary).begin(MEMORY_BYTES);
   });
 }
 

@@ -3,13 +3,13 @@
 // compared by QEMU and not modelled as answers: `leaked` counts them.
 
 import { answerTo, type Answer } from './content.js';
-import type { Qemu } from './qemu.js';
+import type { Guest, Qemu } from './shapes.js';
 
 const WORK_MS = 1;
 /** So many frames fit into a socket that nobody reads, then filter-mirror holds the main loop. */
 const SOCKET_FRAMES = { least: 4, most: 60 };
 
-export class Guest {
+export class SimGuest implements Guest {
   readonly #qemu: Qemu;
   /** All that it knows. */
   ram: Answer | null = null;

@@ -6,9 +6,8 @@ import type { Disks, JournalStore, LaunchRequest, ProcessId, ProcessState, Qemus
 import { fail, ok, type Result } from '../../../shared/core/result.js';
 import { never, type Life } from '../world/life.js';
 import { EMPTY } from './content.js';
-import type { Machine, SimImage } from './machine.js';
 import { SimMonitor } from './monitor.js';
-import type { Qemu, QemuWorld } from './qemu.js';
+import type { Machine, Qemu, QemuWorld, SimImage } from './shapes.js';
 import { launchQemu } from './launch.js';
 
 export interface HostPorts {

@@ -1,18 +1,15 @@
 // A QEMU is started: its command line is read, its images are opened, and after a while its monitors listen and its guest boots or waits.
 
 import type { LaunchRequest } from '../../../agent/ports.js';
-import { Block } from './block.js';
 import { addChardev } from './commands.js';
-import { Guest } from './guest.js';
-import type { Machine } from './machine.js';
 import { readCommandLine, type Options } from './options.js';
-import { Qemu, type QemuWorld } from './qemu.js';
+import { SimQemu } from './qemu.js';
+import type { Machine, Qemu, QemuWorld } from './shapes.js';
 
 /** A text says why it ended at once. */
 export function launchQemu(world: QemuWorld, machine: Machine, request: LaunchRequest): Qemu | string {
   const line = readCommandLine(request.argv);
   const pid = 1_000 + machine.processes.size + machine.boots * 100_000;
-  const qemu = new Qemu(world, machine, pid, request.vm, request.born, line, request.logFile);
   const has = (key: string): Options | undefined => line.drives.find((each) => each.has(key));
   const parent = line.drives.find((each) => each.get('id') === 'parent0');
   const own = has('children.0.file.filename');
@@ -21,8 +18,7 @@ export function launchQemu(world: QemuWorld, machine: Machine, request: LaunchRe
   if (image === null) return `Could not open '${path}': No such file or directory`;
   const inUse = machine.running().some((each) => each.block.image === image);
   if (inUse) return `Failed to get "write" lock: is another process using the image [${path}]?`;
-  qemu.guest = new Guest(qemu);
-  qemu.block = new Block(qemu, image);
+  const qemu = new SimQemu(world, machine, pid, request, line, image);
   const replication = line.drives.find((each) => each.get('driver') === 'replication');
   if (replication !== undefined) {
     qemu.block.useOverlays(replication.get('file.file.filename') ?? '', replication.get('file.backing.file.filename') ?? '');

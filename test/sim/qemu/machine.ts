@@ -1,34 +1,10 @@
 // One host as its agent finds it: processes, images, taps and journals. All of it outlives the agent, and what is on disk outlives the
 // machine's power. The ports are in host-ports.ts; this only holds what is there.
 
-import type { Stamp } from '../../../agent/core/disk-rules.js';
 import type { AgentJournal, VmJournal } from '../../../agent/core/journal.js';
-import type { Content } from './content.js';
-import type { Qemu } from './qemu.js';
+import type { Machine, Qemu, SimImage } from './shapes.js';
 
-/** What a secondary's overlays hold together with their parent: the guest's disk as that QEMU sees it. */
-export interface Chain {
-  view: Content;
-  /** Files without which the view cannot be read. */
-  readonly files: readonly string[];
-  /** All of it is in the parent, and what was written since is only there. */
-  merged: boolean;
-}
-
-export interface SimImage {
-  readonly path: string;
-  kind: 'raw' | 'qcow2';
-  sizeBytes: number;
-  /** Of a raw image. */
-  content: Content;
-  /** Of an overlay that QEMU uses. */
-  chain: Chain | null;
-  stamp: Stamp | null;
-  /** The device under it fails. */
-  bad: boolean;
-}
-
-export class Machine {
+export class SimMachine implements Machine {
   readonly name: string;
   readonly address: string;
   up = true;

@@ -14,7 +14,7 @@ import type {
 import { fail, ok, type Result } from '../../../shared/core/result.js';
 import { never, type Life } from '../world/life.js';
 import { runCommand, yank, type Reply } from './commands.js';
-import type { EventSink, Qemu } from './qemu.js';
+import type { EventSink, Qemu } from './shapes.js';
 
 interface Pending {
   readonly command: string;

@@ -2,12 +2,12 @@
 // window of SAFETY 2 is here: between RECEIVED and the load a failover of the secondary is accepted, and gets new RAM on an old disk.
 
 import type { Answer } from './content.js';
-import { Channel } from './channel.js';
-import type { Qemu } from './qemu.js';
+import { SimChannel } from './channel.js';
+import type { Channel, Pair, Qemu } from './shapes.js';
 
 type Step = 'copying' | 'before-switch' | 'colo' | 'over';
 
-export class Pair {
+export class SimPair implements Pair {
   readonly primary: Qemu;
   readonly secondary: Qemu;
   readonly channel: Channel;
@@ -25,7 +25,10 @@ export class Pair {
     this.primary = primary;
     this.secondary = secondary;
     const { kernel, network } = primary.world;
-    this.channel = new Channel(kernel, network, primary, secondary, { one: () => this.#primaryLost(), other: () => this.#secondaryLost() });
+    this.channel = new SimChannel(kernel, network, primary, secondary, {
+      one: () => this.#primaryLost(),
+      other: () => this.#secondaryLost(),
+    });
     primary.pair = this;
     secondary.pair = this;
   }

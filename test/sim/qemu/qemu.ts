@@ -1,64 +1,17 @@
 // One QEMU process: what can be seen of it from outside and how it lives and dies. Its guest is in guest.ts, its disks in block.ts, its
 // half of a pair in pair.ts, and what its monitor answers in commands.ts.
 
-import type { QemuVersion } from '../../../agent/core/procedures/port.js';
 import type { JsonObject } from '../../../agent/core/procedures/port.js';
-import type { Kernel } from '../world/kernel.js';
-import type { Network } from '../world/network.js';
-import type { Rng } from '../world/rng.js';
-import type { Block } from './block.js';
-import { Channel } from './channel.js';
-import type { Guest } from './guest.js';
-import type { Machine } from './machine.js';
+import type { LaunchRequest } from '../../../agent/ports.js';
+import { SimBlock } from './block.js';
+import { SimChannel } from './channel.js';
+import type { Block, Channel, Chardev, EventSink, Guest, Machine, Pair, Qemu, QemuWorld, SimImage, SimObject } from './shapes.js';
+import { SimGuest } from './guest.js';
 import type { CommandLine } from './options.js';
-import type { Pair } from './pair.js';
-
-/** What all QEMUs of a world share. */
-export interface QemuWorld {
-  readonly kernel: Kernel;
-  readonly network: Network;
-  readonly rng: Rng;
-  readonly version: QemuVersion;
-  machineAt(address: string): Machine | null;
-  /** A line for the event log. */
-  note(text: string): void;
-  /** Tells the invariants that something about this QEMU changed that they look at. */
-  touched(): void;
-  /** A frame with payload left towards the client. */
-  sent(qemu: Qemu, k: number, v: number): void;
-  /** Something that must never happen happened inside the model itself. */
-  violated(what: string): void;
-}
-
-export interface Chardev {
-  readonly id: string;
-  readonly listens: boolean;
-  /** Null = a unix socket inside the host. */
-  readonly port: number | null;
-  readonly host: string;
-  readonly path: string;
-  channel: Channel | null;
-  /** The other end of a unix socket. */
-  mate: string | null;
-}
-
-export interface SimObject {
-  readonly id: string;
-  readonly type: string;
-  readonly outdev: string;
-  readonly vnetHdr: boolean;
-  on: boolean;
-}
-
-/** Who listens to its events: a connected monitor. */
-export interface EventSink {
-  event(name: string, data: JsonObject): void;
-  ended(): void;
-}
 
 const RECONNECT_MS = 100;
 
-export class Qemu {
+export class SimQemu implements Qemu {
   readonly world: QemuWorld;
   readonly machine: Machine;
   readonly pid: number;
@@ -78,7 +31,6 @@ export class Qemu {
   listening = false;
   runstate = 'prelaunch';
   migration: string | null = null;
-  migrationError = '';
   colo: { mode: 'none' | 'primary' | 'secondary'; lastMode: string; reason: string } = { mode: 'none', lastMode: 'none', reason: 'none' };
   checkpointDelayMs = 20_000;
   compareTimeoutMs = 3_000;
@@ -89,19 +41,21 @@ export class Qemu {
   pair: Pair | null = null;
   /** How its death came: by its host's agent, by the world, or by itself. */
   endedBy: string | null = null;
-  guest!: Guest;
-  block!: Block;
+  readonly guest: Guest;
+  readonly block: Block;
   #waiting: (() => void)[] = [];
   readonly #hangEnds: (() => void)[] = [];
 
-  constructor(world: QemuWorld, machine: Machine, pid: number, vm: string, born: number, line: CommandLine, logFile: string) {
+  constructor(world: QemuWorld, machine: Machine, pid: number, request: LaunchRequest, line: CommandLine, image: SimImage) {
     this.world = world;
     this.machine = machine;
     this.pid = pid;
-    this.vm = vm;
-    this.born = born;
+    this.vm = request.vm;
+    this.born = request.born;
     this.line = line;
-    this.logFile = logFile;
+    this.logFile = request.logFile;
+    this.guest = new SimGuest(this);
+    this.block = new SimBlock(this, image);
   }
 
   get name(): string {
@@ -229,7 +183,7 @@ export class Qemu {
         owner.world.touched();
         owner.after(RECONNECT_MS, () => owner.keepConnecting(mine));
       };
-      const channel = new Channel(kernel, network, this, other, { one: forget(this, chardev), other: forget(other, listener) });
+      const channel = new SimChannel(kernel, network, this, other, { one: forget(this, chardev), other: forget(other, listener) });
       chardev.channel = channel;
       listener.channel = channel;
       return;

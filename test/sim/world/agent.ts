@@ -9,8 +9,7 @@ import { LEASE_TTL_MS } from '../../../shared/core/limits.js';
 import type { HostKey } from '../../../shared/core/model.js';
 import { keepLease } from '../../../shared/lease.js';
 import type { Store } from '../../../shared/ports.js';
-import type { Machine } from '../qemu/machine.js';
-import type { QemuWorld } from '../qemu/qemu.js';
+import type { Machine, QemuWorld } from '../qemu/shapes.js';
 import { hostPorts, type HostEvents } from '../qemu/host-ports.js';
 import type { Life } from './life.js';
 

@@ -5,10 +5,10 @@ import { vmRecordCodec, vmWantedCodec } from '../../../shared/core/codec.js';
 import { keysOf, type Keys } from '../../../shared/core/keys.js';
 import type { VmRecord, VmWanted } from '../../../shared/core/model.js';
 import { Client } from '../qemu/client.js';
-import { Machine } from '../qemu/machine.js';
+import { SimMachine } from '../qemu/machine.js';
 import { rawImage } from '../qemu/host-ports.js';
 import { powerOff } from '../qemu/commands.js';
-import type { Qemu, QemuWorld } from '../qemu/qemu.js';
+import type { Machine, Qemu, QemuWorld } from '../qemu/shapes.js';
 import { Watchers, type Seen } from '../invariants/watchers.js';
 import { startAgent, type AgentProcess } from './agent.js';
 import { startCoordinator, type CoordinatorProcess } from './coordinator.js';
@@ -68,9 +68,8 @@ export class World {
       note: (text) => this.note(text),
       touched: () => this.watchers.touch(),
       sent: (qemu, k, v) => this.watchers.sent(qemu, k, v),
-      violated: (what) => this.violate(what),
     };
-    for (const host of setup.hosts) this.machines.set(host, new Machine(host, `10.0.0.${host.slice(1)}`));
+    for (const host of setup.hosts) this.machines.set(host, new SimMachine(host, `10.0.0.${host.slice(1)}`));
     for (const vm of setup.vms) {
       const client = new Client(
         this.kernel,
