@@ -9,6 +9,8 @@ import { Tasks } from './loop/tasks.js';
 import { Vm, type AgentSetup } from './loop/vm.js';
 import type { AgentJournal, VmJournal } from './core/journal.js';
 import { saysTheSame } from './core/report.js';
+import { pairSource } from './loop/pair-facts.js';
+import type { PairWatch } from './peer-ports.js';
 import type { AgentPorts } from './ports.js';
 import { PROBE_SILENT_MS } from './core/bounds.js';
 import { LATE_TICK_MS, REPORT_INTERVAL_MS } from '../shared/core/limits.js';
@@ -41,17 +43,20 @@ export interface AgentLoop {
   close(): Promise<void>;
 }
 
+/** `pairs`: null = pairs are judged by QEMU's own word alone. */
 export function runAgent(
   ports: AgentPorts,
   setup: AgentSetup,
   journals: { readonly agent: AgentJournal; readonly vms: readonly VmJournal[] },
+  pairs: PairWatch | null = null,
 ): AgentLoop {
-  return new Agent(ports, setup, journals);
+  return new Agent(ports, setup, journals, pairs);
 }
 
 class Agent implements AgentLoop {
   readonly #ports: AgentPorts;
   readonly #setup: AgentSetup;
+  readonly #pairs: PairWatch | null;
   readonly #session: string;
   readonly #vms = new Map<string, Entry>();
   readonly #listeners = new Set<() => void>();
@@ -64,8 +69,14 @@ class Agent implements AgentLoop {
   #cancelTick: () => void = () => undefined;
   #closed = false;
 
-  constructor(ports: AgentPorts, setup: AgentSetup, journals: { readonly agent: AgentJournal; readonly vms: readonly VmJournal[] }) {
+  constructor(
+    ports: AgentPorts,
+    setup: AgentSetup,
+    journals: { readonly agent: AgentJournal; readonly vms: readonly VmJournal[] },
+    pairs: PairWatch | null,
+  ) {
     this.#ports = ports;
+    this.#pairs = pairs;
     this.#setup = setup;
     this.#journal = journals.agent;
     this.#session = ports.random.id();
@@ -83,11 +94,10 @@ class Agent implements AgentLoop {
       hostId: this.#setup.hostId,
       session: this.#session,
       sequence: this.#sequence,
-      latenessMs: this.#latenessMs,
+      latenessMs: Math.max(this.#latenessMs, this.#pairs?.latenessMs() ?? 0),
       incarnation: this.#journal.incarnation,
       vms: [...this.#vms.values()].map(({ vm }) => vm.report()).filter((report) => report !== null),
-      // Host heartbeats and the kernel's view of the replication sockets will be told here.
-      peersSilentMs: {},
+      peersSilentMs: this.#pairs?.peersSilentMs() ?? {},
       freeDiskBytes: this.#freeDiskBytes,
       etcdSilentMs: lastAnswerAt === null ? null : clock.now() - lastAnswerAt,
     };
@@ -131,6 +141,11 @@ class Agent implements AgentLoop {
     const tasks = new Tasks(vm, ACTION_TABLE);
     const entry: Entry = { vm, tasks, orders: new Orders(vm, tasks, this.#memory), told: null };
     this.#vms.set(name, entry);
+    const pairs = this.#pairs;
+    if (pairs !== null) {
+      pairs.add(name, pairSource(vm));
+      vm.judgePair = () => pairs.judge(name);
+    }
     return entry;
   }
 

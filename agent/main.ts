@@ -5,16 +5,20 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { systemDisks } from './io/disks.js';
+import { canonicalAddress, udpHeartbeats } from './io/host-heartbeat.js';
 import { openJournals } from './io/journal.js';
+import { procSockets, tcpProbe } from './io/kernel-evidence.js';
 import { startAsUnit, startDetached } from './io/launcher.js';
 import { lockStateFolder } from './io/lock.js';
 import { systemQemus } from './io/qemus.js';
 import { agentService } from './io/rpc-service.js';
 import { run } from './io/run.js';
+import { nftSilence } from './io/silence.js';
 import { systemTaps } from './io/taps.js';
 import { versionFromText } from './core/capabilities.js';
 import { messageOf } from './io/files.js';
 import { runAgent, type AgentLoop } from './loop.js';
+import { Peers } from './loop/peers.js';
 import { hostKeyCodec } from '../shared/core/codec.js';
 import { keysOf } from '../shared/core/keys.js';
 import { REPORT_INTERVAL_MS } from '../shared/core/limits.js';
@@ -27,7 +31,7 @@ import { systemRandom } from '../shared/io/random.js';
 import { serveGrpc } from '../shared/io/rpc/server.js';
 import { connectSystemd } from '../shared/io/systemd.js';
 import { keepLease } from '../shared/lease.js';
-import type { Clock } from '../shared/ports.js';
+import type { Clock, Log, Random } from '../shared/ports.js';
 
 const EXIT_CONFIG = 2;
 const EXIT_CANNOT_SERVE = 1;
@@ -76,6 +80,7 @@ async function serve(config: AgentConfig, qemuVersion: NonNullable<ReturnType<ty
   const store = openStore(config.etcd.endpoints, clock, log);
   const journals = await openJournals(config.stateDir, random, log);
   const { hostId } = journals.agent;
+  const pairs = watchPairs(config, clock, random, log);
 
   const agent = runAgent(
     {
@@ -99,7 +104,9 @@ async function serve(config: AgentConfig, qemuVersion: NonNullable<ReturnType<ty
       version: qemuVersion,
     },
     journals,
+    pairs,
   );
+  pairs.start();
 
   const server = await serveGrpc(clock, { address: config.listen, services: [agentService({ clock, log }, agent)] });
   if (!server.ok) return end(EXIT_CANNOT_SERVE, server.error);
@@ -140,10 +147,30 @@ async function serve(config: AgentConfig, qemuVersion: NonNullable<ReturnType<ty
     systemd.stopping();
     clock.after(SHUTDOWN_MS, () => process.exit(0));
     stopFeeding();
+    pairs.stop();
     void Promise.all([agent.close(), lease.close(), server.value.close(200)]).then(() => process.exit(0));
   };
   process.on('SIGTERM', () => shutDown('SIGTERM'));
   process.on('SIGINT', () => shutDown('SIGINT'));
+}
+
+/** Throws when the key file cannot be read: a host that seals wrongly would never be heard. */
+function watchPairs(config: AgentConfig, clock: Clock, random: Random, log: Log): Peers {
+  const { port, intervalMs, suspectAfterMs, keyFile } = config.heartbeat;
+  const address = config.replicationAddress;
+  const key = keyFile === undefined ? null : readFileSync(keyFile);
+  return new Peers(
+    {
+      clock,
+      log,
+      probe: tcpProbe(address, port),
+      sockets: procSockets(),
+      silence: nftSilence(log),
+      openWire: (handlers) => udpHeartbeats({ address, port, key }, handlers),
+      canonical: canonicalAddress,
+    },
+    { cluster: config.prefix, host: config.host, session: random.id(), intervalMs, suspectAfterMs },
+  );
 }
 
 function feedWatchdog(clock: Clock, agent: AgentLoop, systemd: ReturnType<typeof connectSystemd>): () => void {

@@ -25,6 +25,8 @@ export interface VmView {
   readonly runstate: string;
   readonly seen: Seen | null;
   readonly replication: 'none' | 'clean' | 'error';
+  /** By the watch over pairs; null = there is none, and only QEMU's own word is judged. */
+  readonly pair: PairReport | null;
   /** The ordinary monitor has not answered since; null = it answers. */
   readonly mainLoopSilentSince: Instant | null;
   readonly task: TaskReport;
@@ -46,7 +48,7 @@ export function reportOf(view: VmView, now: Instant): VmReport {
     term: journal.term,
     epoch: journal.epoch,
     qemu: qemuReport(view),
-    pair: judgePair(view, now),
+    pair: view.pair ?? judgePair(view, now),
     aloneSince: qemu?.aloneSince ?? null,
     readyFor: qemu?.readyFor ?? null,
     provenFor: qemu?.provenFor ?? null,
@@ -138,5 +140,5 @@ export function saysTheSame(one: VmReport, other: VmReport): boolean {
 }
 
 function ageless(report: VmReport): VmReport {
-  return { ...report, pair: { ...report.pair, evidence: report.pair.evidence.map((line) => line.replace(/\d+ ms ago$/, '')) } };
+  return { ...report, pair: { ...report.pair, evidence: report.pair.evidence.map((line) => line.replace(/\d+/g, '')) } };
 }

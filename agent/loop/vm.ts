@@ -15,7 +15,7 @@ import type { AgentPorts, ProcessId } from '../ports.js';
 import { assert } from '../../shared/core/assert.js';
 import type { Epoch, HostId, Instant } from '../../shared/core/ids.js';
 import type { Keys } from '../../shared/core/keys.js';
-import type { Goal, TaskReport, VmRecord, VmReport, VmSpec } from '../../shared/core/model.js';
+import type { Goal, PairReport, TaskReport, VmRecord, VmReport, VmSpec } from '../../shared/core/model.js';
 import { ok, type Result } from '../../shared/core/result.js';
 
 export interface AgentSetup {
@@ -74,6 +74,8 @@ export class Vm {
   pairEndedAt: Instant | null = null;
   /** Ends the watch of the QEMU that is here. */
   watching: AbortController | null = null;
+  /** Asks the watch over pairs; set when there is one. */
+  judgePair: (() => PairReport) | null = null;
   /** Looks again soon; set by the watch. */
   lookSoon: () => void = () => undefined;
   /** Breaks off a round of questions, when an order must not wait behind them; set by the watch. */
@@ -140,6 +142,7 @@ export class Vm {
         runstate: this.facts?.runstate ?? 'unknown',
         seen: this.seen,
         replication: this.facts?.replication ?? 'none',
+        pair: this.judgePair?.() ?? null,
         mainLoopSilentSince: this.mainLoopSilentSince,
         task: this.#taskReport(journal),
         disk: this.disk,
