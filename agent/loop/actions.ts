@@ -2,7 +2,7 @@
 
 import { cleanUpByOrder, kill, quit, shutDown, tapDown } from './end.js';
 import { failOverPrimary, failOverSecondary, forceCheckpoint, goAlone, protect, prove, rollback, startPair } from './pair.js';
-import { launchAlone, launchColdPrimary, launchSecondary, prepareSecondaryStart } from './start.js';
+import { awaitPair, launchAlone, launchColdPrimary, launchSecondary, prepareSecondaryStart } from './start.js';
 import type { ActionTable } from './tasks.js';
 
 export const ACTION_TABLE: ActionTable = {
@@ -10,6 +10,7 @@ export const ACTION_TABLE: ActionTable = {
   'launch-cold-primary': launchColdPrimary,
   'launch-secondary': launchSecondary,
   'prepare-secondary': prepareSecondaryStart,
+  'await-pair': awaitPair,
   'go-alone': goAlone,
   protect,
   'start-pair': startPair,

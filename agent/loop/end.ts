@@ -3,8 +3,10 @@
 import { COMMAND_MS, KILL_MS, MERGE_MS, QUIT_MS } from '../core/bounds.js';
 import { removableImages } from '../core/destroy-rule.js';
 import { isMerging } from '../core/situation.js';
+import { primaryFailover } from '../core/procedures/failover.js';
 import { refreshDisk } from './disk.js';
 import { setTaps } from './pair.js';
+import { runSteps } from './procedure.js';
 import type { ActionResult } from './tasks.js';
 import type { Task, Vm } from './vm.js';
 import type { VmRecord } from '../../shared/core/model.js';
@@ -16,7 +18,8 @@ const failed = (step: string, error: string): ActionResult => ({ kind: 'failed',
 /** The loser of a verdict is cut from the guest's network and otherwise left alone: it may still be the last live copy. */
 export async function tapDown(vm: Vm, _task: Task): Promise<ActionResult> {
   const { qemu } = vm;
-  if (qemu === null || qemu.taps.length === 0) return FINISHED;
+  // The taps of an external QEMU are its owner's, and are not known here.
+  if (qemu === null || qemu.external) return FINISHED;
   const error = await setTaps(vm, false);
   if (error !== null) return failed('tap-down', error);
   const saved = await vm.saveQemu(qemu.born, () => ({ held: true }));
@@ -33,13 +36,32 @@ export async function shutDown(vm: Vm, task: Task): Promise<ActionResult> {
       return failed('shut-down', 'the overlays of the last failover are still merged');
   }
   const { shutdownGraceMs } = task.spec;
-  if (shutdownGraceMs > 0 && vm.link !== null && vm.facts?.running === true) {
-    task.step = 'waits for the guest';
-    await vm.link.monitor.execute('system_powerdown', {}, { deadlineMs: COMMAND_MS, oob: false, signal });
-    const off = (): boolean => vm.seen?.guestShutdown === true || vm.situation() === 'shutdown' || vm.situation() === 'dead';
-    await vm.until(off, shutdownGraceMs, signal);
-  }
+  if (shutdownGraceMs > 0) await letGuestShutDown(vm, task, shutdownGraceMs);
   return vm.situation() === 'dead' ? FINISHED : quit(vm, task);
+}
+
+/**
+ * The secondary of a pair that is being stopped is ended at once, and a primary without it may stand still in the middle of a checkpoint.
+ * The record says `stopping`, so nobody will promote the secondary: the primary is released, and its guest can end by itself.
+ */
+async function letGuestShutDown(vm: Vm, task: Task, graceMs: number): Promise<void> {
+  const { clock } = vm.ports;
+  const { signal } = task.abort;
+  const until = clock.now() + graceMs;
+  const off = (): boolean => vm.seen?.guestShutdown === true || vm.situation() === 'shutdown' || vm.situation() === 'dead';
+  const broken = (): boolean => vm.situation() === 'primary' && (vm.seen?.breaks.length ?? 0) > 0;
+  const press = async (): Promise<void> => {
+    task.step = 'waits for the guest';
+    await vm.link?.monitor.execute('system_powerdown', {}, { deadlineMs: COMMAND_MS, oob: false, signal });
+  };
+  if (vm.facts?.running === true) await press();
+  else if (!broken()) return;
+  await vm.until(() => off() || broken(), until - clock.now(), signal);
+  if (off() || !broken() || signal.aborted) return;
+  const released = await runSteps(vm, task, primaryFailover);
+  if (released.kind !== 'done') return;
+  await press();
+  await vm.until(off, until - clock.now(), signal);
 }
 
 /** A QEMU that does not obey is left as it is: it takes a `destroy`, judged on the record, to kill it. */

@@ -64,6 +64,14 @@ export async function prepareSecondaryStart(vm: Vm, task: Task): Promise<ActionR
   return saved.ok ? { kind: 'finished' } : failed('journal', saved.error);
 }
 
+/** A cold-start primary stands still with all its filters: the coordinator may order the pair as soon as the secondary is ready, too. */
+export async function awaitPair(vm: Vm, task: Task): Promise<ActionResult> {
+  const born = vm.qemu?.born;
+  if (born === undefined) return failed('await-pair', 'no QEMU');
+  const saved = await vm.saveQemu(born, () => ({ readyFor: task.epoch }));
+  return saved.ok ? { kind: 'finished' } : failed('journal', saved.error);
+}
+
 /**
  * A secondary of the very first start from images that the operator made identical keeps what is in its image. Every later one is filled
  * by a resync. Only the record tells them apart: it knows no valid disk before the first start.

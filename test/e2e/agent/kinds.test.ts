@@ -46,7 +46,7 @@ describe.skipIf(why !== null)('two agents', () => {
       await cluster.save({ phase: 'syncing', primary: cluster.side('a', born), secondary: cluster.side('b', born), ports });
       await cluster.obey('a', { kind: 'start-cold-primary', born, ports, peer: { host: 'b', address: ADDRESS.b } });
       await cluster.obey('b', { kind: 'start-secondary', born, ports, peer: { host: 'a', address: ADDRESS.a } });
-      await cluster.until('a', 'waiting', (report) => report.qemu.kind === 'alive' && report.task.kind === 'idle');
+      await cluster.until('a', 'ready', (report) => report.readyFor === born);
       await cluster.until('b', 'ready', (report) => report.readyFor === born);
       await cluster.obey('a', { kind: 'protect', born, ports, peer: { host: 'b', address: ADDRESS.b }, method: 'identical-images' });
       for (const host of HOSTS) await cluster.until(host, 'proven', (report) => report.provenFor === born);
