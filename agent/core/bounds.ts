@@ -47,3 +47,8 @@ export const MERGE_MS = 600_000;
  * behind must be out before the next one is made, or it would speak against it.
  */
 export const EVENT_HELD_BACK_MS = 1_100;
+/**
+ * COLO_EXIT is written down so much after it was seen, unless an order is written before: a release follows on its heels, and must not
+ * wait for the disk twice.
+ */
+export const COLO_EXIT_NOTED_MS = 50;

@@ -15,7 +15,7 @@ export interface AgentJournal {
   readonly incarnation: Incarnation | null;
 }
 
-/** One per VM: `<stateDir>/vms/<vm>/journal.json`. */
+/** One per VM: `<stateDir>/vms/<vm>/journal.{a,b}.json`. */
 export interface VmJournal {
   readonly format: typeof JOURNAL_FORMAT;
   readonly vm: string;

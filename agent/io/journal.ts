@@ -9,6 +9,7 @@ import { hostId } from '../../shared/core/ids.js';
 import { fail, ok, type Result } from '../../shared/core/result.js';
 import type { Log, Random } from '../../shared/ports.js';
 import { makeFolder, messageOf, writeDurably } from './files.js';
+import { SlotFile } from './slot-file.js';
 
 export interface Journals {
   readonly agent: AgentJournal;
@@ -21,40 +22,47 @@ export async function openJournals(stateDir: string, random: Random, log: Log): 
   const vmsDir = join(stateDir, 'vms');
   await makeFolder(vmsDir, 0o700);
   const agentFile = join(stateDir, 'host.json');
+  const slotFiles = new Map<string, SlotFile>();
+  const slotFileOf = (vm: string): SlotFile => {
+    const file = slotFiles.get(vm) ?? new SlotFile(join(vmsDir, vm, 'journal'));
+    slotFiles.set(vm, file);
+    return file;
+  };
   const store: JournalStore = {
-    saveAgent: (journal) => save(agentFile, journal),
-    saveVm: async (journal) => {
-      const folder = join(vmsDir, journal.vm);
-      const saved = await save(join(folder, 'journal.json'), journal);
-      if (saved.ok) return saved;
-      // Only the first order of a VM finds no folder.
-      return makeFolder(folder, 0o700).then(
-        () => save(join(folder, 'journal.json'), journal),
-        (error: unknown) => fail(messageOf(error)),
-      );
-    },
+    saveAgent: (journal) => saved(agentFile, () => writeDurably(agentFile, `${JSON.stringify(journal)}\n`)),
+    saveVm: (journal) => saved(`the journal of ${journal.vm}`, () => slotFileOf(journal.vm).write(journal)),
   };
   const known = await load<AgentJournal>(agentFile, log);
   const agent = known ?? { format: JOURNAL_FORMAT, hostId: hostId(random.id()), incarnation: null };
   if (known === null) {
-    const saved = await store.saveAgent(agent);
-    if (!saved.ok) throw new Error(`${agentFile}: ${saved.error}`);
+    const done = await store.saveAgent(agent);
+    if (!done.ok) throw new Error(done.error);
   }
   const vms: VmJournal[] = [];
   for (const entry of await readdir(vmsDir, { withFileTypes: true })) {
     if (!entry.isDirectory()) continue;
-    const journal = await load<VmJournal>(join(vmsDir, entry.name, 'journal.json'), log);
-    if (journal !== null && journal.vm === entry.name) vms.push(journal);
+    const file = slotFileOf(entry.name);
+    const { value, broken } = file.read();
+    // One broken file is what a crash in the middle of a write leaves: the other one counts.
+    if (broken.length > 0) log.warn({ vm: entry.name, broken }, 'journal-broken');
+    const journal = value as VmJournal | undefined;
+    if (journal === undefined) {
+      file.putAside(broken);
+    } else if (journal.format !== JOURNAL_FORMAT || journal.vm !== entry.name) {
+      log.error({ vm: entry.name, format: journal.format }, 'journal-of-unknown-format');
+    } else {
+      vms.push(journal);
+    }
   }
   return { agent, vms, store };
 }
 
-async function save(path: string, journal: AgentJournal | VmJournal): Promise<Result<null, string>> {
+async function saved(what: string, write: () => Promise<void>): Promise<Result<null, string>> {
   try {
-    await writeDurably(path, `${JSON.stringify(journal)}\n`);
+    await write();
     return ok(null);
   } catch (error) {
-    return fail(`the journal ${path} cannot be written: ${messageOf(error)}`);
+    return fail(`${what} cannot be written: ${messageOf(error)}`);
   }
 }
 

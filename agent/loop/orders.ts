@@ -1,7 +1,7 @@
 // The way of an order from its arrival to its answer: judged, journalled, begun. Orders of one VM go one by one. What becomes of an
 // accepted order is seen in the reports; here is only whether it was obeyed.
 
-import { bornOf, journalOrder, startsQemu, type AgentJournal } from '../core/journal.js';
+import { bornOf, journalOrder, startsQemu, type AgentJournal, type VmJournal } from '../core/journal.js';
 import { judgeDestroy } from '../core/destroy-rule.js';
 import { judgeOrder, type OrderJudgement, type StoreWord } from '../core/orders.js';
 import { cleanUp } from './end.js';
@@ -9,7 +9,7 @@ import { readRecord, readWord } from './store.js';
 import type { Tasks } from './tasks.js';
 import type { Vm } from './vm.js';
 import { KILL_MS } from '../core/bounds.js';
-import { diskId } from '../../shared/core/ids.js';
+import { diskId, type Instant } from '../../shared/core/ids.js';
 import type { Order, OrderAnswer, OrderRefusal, VmRecord } from '../../shared/core/model.js';
 import { fail, ok, type Result } from '../../shared/core/result.js';
 
@@ -27,11 +27,13 @@ export class Orders {
   readonly #tasks: Tasks;
   readonly #memory: AgentMemory;
   #last: Promise<unknown> = Promise.resolve();
+  #arrivedAt: Instant;
 
   constructor(vm: Vm, tasks: Tasks, memory: AgentMemory) {
     this.#vm = vm;
     this.#tasks = tasks;
     this.#memory = memory;
+    this.#arrivedAt = vm.ports.clock.now();
   }
 
   /** Answers when the order is on disk, or refused. */
@@ -43,6 +45,7 @@ export class Orders {
 
   async #obey(order: Order): Promise<OrderAnswer> {
     const vm = this.#vm;
+    this.#arrivedAt = vm.ports.clock.now();
     let word: StoreWord | null = null;
     let judgement = this.#judge(order, word);
     if (judgement.kind === 'ask-store') {
@@ -94,10 +97,19 @@ export class Orders {
     const remembered = await this.#memory.obeyIncarnation(order);
     if (!remembered.ok) return refuse('not-permitted-now', remembered.error);
     if (vm.journal?.epoch !== order.epoch) vm.durationsMs = {};
-    const saved = await vm.save((journal) => journalOrder(journal, order, diskId(vm.ports.random.id())));
+    const saved = await vm.save((journal) => this.#withSeen(journalOrder(journal, order, diskId(vm.ports.random.id()))));
     if (!saved.ok) return refuse('not-permitted-now', saved.error);
+    const journalMs = Math.round((vm.ports.clock.now() - this.#arrivedAt) * 10) / 10;
+    vm.ports.log.info({ vm: vm.name, goal: goal.kind, epoch: order.epoch, term: order.term, journalMs }, 'order-journalled');
     this.#tasks.begin(record);
     return { kind: 'accepted' };
+  }
+
+  /** What was seen and cannot be asked again goes to disk with the order. */
+  #withSeen(journal: VmJournal): VmJournal {
+    const { qemu } = journal;
+    const seen = this.#vm.link?.born === qemu?.born ? this.#vm.seen : null;
+    return qemu === null || seen === null || seen.coloExit === null ? journal : { ...journal, qemu: { ...qemu, coloExited: true } };
   }
 
   /** The agent's own linearizable read decides, not the order (SAFETY 6). */

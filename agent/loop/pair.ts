@@ -117,7 +117,8 @@ export async function failOverPrimary(vm: Vm, task: Task): Promise<ActionResult>
 export async function failOverSecondary(vm: Vm, task: Task): Promise<ActionResult> {
   const { qemu } = vm;
   assert(qemu !== null, 'only a QEMU can be released');
-  if (qemu.unpromotable !== null) return failed('secondary-failover', `this secondary must not run the guest: ${qemu.unpromotable}`);
+  const parted = await partFromPrimary(vm, task);
+  if (parted !== null) return parted;
   // From the release on the data is the chain. The stamp is written while QEMU is yanked, and must be there before we say `alone`.
   const stamping = qemu.external ? Promise.resolve({ ok: true as const, value: null }) : stampParents(vm, task.spec, 'merging', task.epoch);
   const result = await release(vm, task, secondaryFailover, 'secondary', async () => {
@@ -133,6 +134,25 @@ export async function failOverSecondary(vm: Vm, task: Task): Promise<ActionResul
     await refreshDisk(vm);
   }
   return result;
+}
+
+/** Null = the secondary stands alone with a whole state, and may be released. */
+async function partFromPrimary(vm: Vm, task: Task): Promise<ActionResult | null> {
+  const born = vm.qemu?.born;
+  if (born === undefined) return failed('secondary-failover', 'QEMU is gone');
+  const done = await runSteps(vm, task, secondaryParting);
+  if (done.kind === 'ended') {
+    // COLO_EXIT is said once. An agent that was not there when it was said looks at the guest: one that runs is not in the middle of a
+    // checkpoint, because a secondary stands still from a checkpoint's beginning to its end, and no new one can begin after the yank.
+    await lookNow(vm);
+    const runs = vm.facts?.running === true && vm.facts.runstate === 'running' && vm.situation() === 'secondary';
+    if (!runs) return done.result;
+    vm.ports.log.warn({ vm: vm.name, born }, 'colo-exit-inferred');
+    await vm.saveQemu(born, () => ({ coloExited: true }));
+  }
+  await readQemuLog(vm, born);
+  const unfit = vm.qemu?.unpromotable ?? null;
+  return unfit === null ? null : failed('secondary-failover', `this secondary must not run the guest: ${unfit}`);
 }
 
 async function release(

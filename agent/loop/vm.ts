@@ -82,7 +82,11 @@ export class Vm {
   stopLooking: () => void = () => undefined;
   readonly #onChange: () => void;
   readonly #waiting = new Set<() => void>();
-  #writes: Promise<unknown> = Promise.resolve();
+  readonly #unwritten: {
+    readonly next: (journal: VmJournal | null) => VmJournal | null;
+    readonly resolve: (saved: Result<null, string>) => void;
+  }[] = [];
+  #writing = false;
 
   constructor(name: string, ports: AgentPorts, setup: AgentSetup, journal: VmJournal | null, onChange: () => void) {
     this.name = name;
@@ -188,24 +192,35 @@ export class Vm {
     }
   }
 
-  /** Writes the journal that `next` makes of the one at its turn; what is in memory changes only when it is on disk. Null = nothing to write. */
+  /**
+   * Writes the journal that `next` makes of the one at its turn; what is in memory changes only when it is on disk. Null = nothing to
+   * write. What comes while a write is under way is written together by the next one.
+   */
   save(next: (journal: VmJournal | null) => VmJournal | null): Promise<Result<null, string>> {
-    const turn = this.#writes.then(async (): Promise<Result<null, string>> => {
-      const journal = next(this.journal);
-      if (journal === null || journal === this.journal) return ok(null);
-      const before = this.journal;
-      const saved = await this.ports.journal.saveVm(journal);
-      if (saved.ok) {
-        // A death that was seen meanwhile is in memory already and must not be unseen.
-        this.journal = this.journal === before ? journal : next(this.journal);
-        this.changed();
-      } else {
-        this.ports.log.error({ vm: this.name, error: saved.error }, 'journal-write-failed');
-      }
-      return saved;
+    return new Promise((resolve) => {
+      this.#unwritten.push({ next, resolve });
+      if (!this.#writing) void this.#write();
     });
-    this.#writes = turn;
-    return turn;
+  }
+
+  async #write(): Promise<void> {
+    this.#writing = true;
+    while (this.#unwritten.length > 0) {
+      const batch = this.#unwritten.splice(0);
+      const all = (journal: VmJournal | null): VmJournal | null => batch.reduce((now, each) => each.next(now), journal);
+      const before = this.journal;
+      const journal = all(before);
+      const saved = journal === null || journal === before ? ok(null) : await this.ports.journal.saveVm(journal);
+      if (!saved.ok) {
+        this.ports.log.error({ vm: this.name, error: saved.error }, 'journal-write-failed');
+      } else if (journal !== before) {
+        // A death that was seen meanwhile is in memory already and must not be unseen.
+        this.journal = this.journal === before ? journal : all(this.journal);
+        this.changed();
+      }
+      for (const each of batch) each.resolve(saved);
+    }
+    this.#writing = false;
   }
 
   /** The same for facts about one QEMU; nothing is written when it has been replaced meanwhile. */

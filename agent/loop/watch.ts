@@ -2,6 +2,7 @@
 // probes out of band, folds events, and reports a death in the very tick in which the monitor ends. It changes nothing in QEMU.
 
 import {
+  COLO_EXIT_NOTED_MS,
   CONNECT_AGAIN_MS,
   CONNECT_MS,
   EXIT_LOOK_AGAIN_MS,
@@ -16,7 +17,8 @@ import {
   RECONNECT_MS,
 } from '../core/bounds.js';
 import type { QemuFacts } from '../core/facts.js';
-import { lastWords, saysUnpromotable } from '../core/qemu-log.js';
+import { lastWords } from '../core/qemu-log.js';
+import { readQemuLog } from './qemu-log.js';
 import type { MonitorHandlers, QemuPort, QmpEvent } from '../core/procedures/port.js';
 import { releases } from '../core/plan.js';
 import { nothingSeen, seeBreak, seeEvent } from '../core/seen.js';
@@ -191,18 +193,7 @@ class Watch {
         if (peers.includes(chardev.id) && !chardev.connected) vm.seen = seeBreak(vm.seen, now, `chardev ${chardev.id} disconnected`);
       }
     }
-    this.#readLog();
-  }
-
-  /** QEMU says only on its standard error that a checkpoint did not load. */
-  #readLog(): void {
-    const vm = this.#vm;
-    const read = vm.ports.qemus.readLog(vm.paths(this.#born).logFile, vm.logOffset);
-    vm.logOffset = read.offset;
-    const line = saysUnpromotable(read.text);
-    if (line === null || vm.qemu?.unpromotable !== null) return;
-    vm.ports.log.error({ vm: vm.name, line }, 'unpromotable');
-    void vm.saveQemu(this.#born, () => ({ unpromotable: line }));
+    void readQemuLog(vm, this.#born);
   }
 
   async #probe(link: Link): Promise<void> {
@@ -246,8 +237,12 @@ class Watch {
     if (vm.seen === before) return;
     vm.changed();
     if (event.name === 'COLO_EXIT' && before.coloExit === null) {
-      this.#readLog();
-      void vm.saveQemu(this.#born, () => ({ coloExited: true }));
+      void readQemuLog(vm, this.#born);
+      vm.ports.clock.after(COLO_EXIT_NOTED_MS, () => {
+        if (!this.#over && vm.seen?.coloExit !== null && vm.qemu?.coloExited === false) {
+          void vm.saveQemu(this.#born, () => ({ coloExited: true }));
+        }
+      });
     }
     if (vm.seen.guestShutdown && !before.guestShutdown) void vm.saveQemu(this.#born, () => ({ guestShutdown: true }));
     const routine = event.name === 'RESUME' && before.coloSince !== null && vm.qemu?.provenFor !== null;
@@ -300,7 +295,7 @@ class Watch {
 
   #dead(): void {
     const vm = this.#vm;
-    this.#readLog();
+    void readQemuLog(vm, this.#born);
     const why = lastWords(vm.ports.qemus.readLog(vm.paths(this.#born).logFile, Math.max(0, vm.logOffset - 4096)).text);
     const guestShutdown = vm.qemu?.guestShutdown === true || vm.seen?.guestShutdown === true;
     vm.die(this.#born, why === null ? 'it ended' : `it ended; its last words: ${why}`, guestShutdown);

@@ -1,0 +1,15 @@
+// Reads on in a QEMU's own log. QEMU says only there that a checkpoint did not load, and such a QEMU must never run the guest.
+
+import { saysUnpromotable } from '../core/qemu-log.js';
+import type { Epoch } from '../../shared/core/ids.js';
+import type { Vm } from './vm.js';
+
+/** What was written since the last look is read before this returns; answers when the journal has taken in what it meant. */
+export async function readQemuLog(vm: Vm, born: Epoch): Promise<void> {
+  const read = vm.ports.qemus.readLog(vm.paths(born).logFile, vm.logOffset);
+  vm.logOffset = read.offset;
+  const line = saysUnpromotable(read.text);
+  if (line === null || vm.qemu?.unpromotable !== null) return;
+  vm.ports.log.error({ vm: vm.name, line }, 'unpromotable');
+  await vm.saveQemu(born, () => ({ unpromotable: line }));
+}
