@@ -10,9 +10,9 @@ import type { Catalogue } from './catalogue.js';
 import { guardOf, type LeadershipState } from './leadership.js';
 import type { CoordinatorPorts } from './ports.js';
 import { saveDecision, type Saved } from './save.js';
-import type { Instant, Term } from '../shared/core/ids.js';
+import { term as termOf, type Instant, type Term } from '../shared/core/ids.js';
 import type { Keys } from '../shared/core/keys.js';
-import { LATE_TICK_MS, ORDER_REPEAT_MS, PROBE_MS, RECONCILE_INTERVAL_MS } from '../shared/core/limits.js';
+import { FAILOVERS_PER_HOUR, LATE_TICK_MS, ORDER_REPEAT_MS, PROBE_MS, RECONCILE_INTERVAL_MS } from '../shared/core/limits.js';
 import type { Order, VmRecord, VmWanted } from '../shared/core/model.js';
 
 /** More edges than this in one go would be a circle in the table. */
@@ -23,13 +23,15 @@ const REASON_PAUSE_MS = 1_000;
 export interface LoopOptions {
   readonly keys: Keys;
   readonly portRange: { readonly first: number; readonly last: number };
+  /** Absent = FAILOVERS_PER_HOUR. */
+  readonly failoversPerHour?: number;
 }
 
 export interface CoordinatorLoop {
   /** Something changed; null = anywhere. */
   wake(vm: string | null): void;
   /** What the last look at this VM said; null = this coordinator does not lead, or has not looked. */
-  decisionOf(vm: string): { readonly reason: string; readonly hold: boolean } | null;
+  decisionOf(vm: string): { readonly row: string; readonly reason: string; readonly hold: boolean } | null;
   /** When the last full round ended, for the watchdog. */
   lastRoundAt(): Instant;
   close(): void;
@@ -41,7 +43,7 @@ interface VmState {
   /** Per host: the order last given, and whether its answer is still awaited. */
   readonly given: Map<string, { readonly text: string; readonly at: Instant; awaited: boolean }>;
   reasonAt: Instant | null;
-  shown: { readonly reason: string; readonly hold: boolean };
+  shown: { readonly row: string; readonly reason: string; readonly hold: boolean };
   asking: boolean;
   running: boolean;
   again: boolean;
@@ -104,7 +106,7 @@ export function runCoordinator(
       term: null,
       given: new Map(),
       reasonAt: null,
-      shown: { reason: '', hold: false },
+      shown: { row: '', reason: '', hold: false },
       asking: false,
       running: false,
       again: false,
@@ -132,10 +134,12 @@ export function runCoordinator(
     const known: Known = {
       incarnation: cluster.incarnation,
       term: leading.term,
+      termBase: cluster.termBase ?? 0,
       now: clock.now(),
       wallMs: clock.wallMs(),
       late: lateUntil !== null && clock.now() < lateUntil,
       portRange,
+      failoversPerHour: options.failoversPerHour ?? FAILOVERS_PER_HOUR,
       hosts: catalogue.hosts(),
       links: agents.links(),
       records: new Map([...catalogue.records()].map(([name, each]) => [name, each.value])),
@@ -145,8 +149,8 @@ export function runCoordinator(
     const decision = decide(view);
     if (decision.kind === 'act') return act(vm, state, view, decision, stored?.modRevision ?? 0);
     const saved = await save(vm, state, view, decision, stored?.modRevision ?? 0, wanted.modRevision);
-    if (saved && decision.kind === 'save') orderNow(vm, state, view, decision.record, wanted.value);
-    return saved;
+    if (saved === 'saved' && decision.kind === 'save') orderNow(vm, state, view, decision.record, wanted.value);
+    return saved !== 'nothing';
   }
 
   async function save(
@@ -156,7 +160,7 @@ export function runCoordinator(
     decision: Exclude<Decision, { kind: 'act' }>,
     recordRevision: number,
     specRevision: number,
-  ): Promise<boolean> {
+  ): Promise<'saved' | 'look-again' | 'nothing'> {
     const began = clock.now();
     const outcome: Saved = await saveDecision(store, keys, guardOf(keys, view.term), {
       vm,
@@ -184,14 +188,15 @@ export function runCoordinator(
             'edge',
           );
         }
-        return true;
+        return 'saved';
       case 'lost-race':
         log.info({ ...fields, tookMs }, 'save-lost-race');
         catalogue.accept(vm, outcome.record, outcome.revision);
-        return leadership.state().kind === 'leader' && outcome.record?.modRevision !== recordRevision;
+        // Somebody else's record is no ground for our orders: all is looked at anew.
+        return leadership.state().kind === 'leader' && outcome.record?.modRevision !== recordRevision ? 'look-again' : 'nothing';
       case 'failed':
         log.warn({ ...fields, tookMs, detail: outcome.detail }, 'save-failed');
-        return false;
+        return 'nothing';
     }
   }
 
@@ -237,12 +242,11 @@ export function runCoordinator(
   ): Promise<boolean> {
     give(vm, state, view, view.wanted, decision.orders);
     if (decision.probe !== null) ask(vm, state, decision.probe);
-    if (decision.reason !== state.shown.reason || decision.hold !== state.shown.hold) {
-      state.shown = { reason: decision.reason, hold: decision.hold };
-      log[decision.hold ? 'warn' : 'info'](
-        { vm, row: decision.row, phase: view.record.phase, reason: decision.reason },
-        decision.hold ? 'hold' : 'state',
-      );
+    const { row, reason, hold } = decision;
+    const isNews = reason !== state.shown.reason || hold !== state.shown.hold;
+    state.shown = { row, reason, hold };
+    if (isNews) {
+      log[hold ? 'warn' : 'info']({ vm, row, phase: view.record.phase, reason }, hold ? 'hold' : 'state');
     }
     const now = clock.now();
     const due =
@@ -279,7 +283,7 @@ export function runCoordinator(
         incarnation: view.incarnation,
         vm,
         uid: wanted.uid,
-        term: view.term,
+        term: termOf(view.termBase + view.term),
         epoch: view.record.epoch,
         goal: due.goal,
         spec: wanted.spec,
@@ -302,7 +306,10 @@ export function runCoordinator(
 
   return {
     wake,
-    decisionOf: (vm) => (leadership.state().kind === 'leader' ? (states.get(vm)?.shown ?? null) : null),
+    decisionOf: (vm) => {
+      const shown = leadership.state().kind === 'leader' ? states.get(vm)?.shown : undefined;
+      return shown === undefined || shown.row === '' ? null : shown;
+    },
     lastRoundAt: () => lastRound,
     close: () => {
       closed = true;

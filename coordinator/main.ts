@@ -5,13 +5,14 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { followStore } from './catalogue.js';
 import { createAgents } from './io/agents.js';
+import { whyNotNamed } from './core/incarnation.js';
 import { createApi } from './io/api.js';
 import { startDevEtcd, type DevEtcd } from './io/dev-etcd.js';
 import { createLeaderWatch } from './io/leader-watch.js';
 import { createLeadership, type Leadership } from './leadership.js';
 import { runCoordinator, type CoordinatorLoop } from './loop.js';
 import { clusterCodec } from '../shared/core/codec.js';
-import { incarnation, term } from '../shared/core/ids.js';
+import { incarnation, term, type Incarnation } from '../shared/core/ids.js';
 import { keysOf, type Keys } from '../shared/core/keys.js';
 import { RECONCILE_INTERVAL_MS } from '../shared/core/limits.js';
 import { CoordinatorServiceService } from '../shared/gen/colo/v1/coordinator.js';
@@ -83,13 +84,17 @@ async function run(config: CoordinatorConfig, clock: Clock, dev: DevEtcd | null)
     listeners.forEach((each) => each());
   };
   const agents = createAgents({ clock, random, log }, { changed: wake });
+  let seenIncarnation: Incarnation | null = null;
   const catalogue = followStore({ clock, store, log }, keys, {
     changed: () => {
+      seenIncarnation = catalogue.cluster()?.incarnation ?? seenIncarnation;
       // Followers hold streams to the agents too, so that they know all when they take over.
       agents.follow([...catalogue.hosts().values()].map((each) => each.key));
       wake();
     },
   });
+  const isNameless = (): boolean => catalogue.snapshot() !== null && catalogue.cluster() === null;
+  const storeDoubt = (): string | null => (isNameless() ? whyNotNamed(seenIncarnation, agents.links().values()) : null);
   const api = createApi({
     name: config.name,
     cluster: config.cluster,
@@ -98,6 +103,9 @@ async function run(config: CoordinatorConfig, clock: Clock, dev: DevEtcd | null)
     clock,
     random,
     log,
+    portRange: config.ports,
+    failoversPerHour: config.failoversPerHour,
+    storeDoubt,
     mirror: () => ({ snapshot: catalogue.snapshot(), lost: catalogue.lost() }),
     links: () => agents.links(),
     leadership: () => leadership?.state() ?? { kind: 'follower', leader: null, address: null, term: term(0) },
@@ -128,16 +136,16 @@ async function run(config: CoordinatorConfig, clock: Clock, dev: DevEtcd | null)
     },
   );
   leadership = leading;
-  loop = runCoordinator({ clock, random, log, store, agents }, { keys, portRange: config.ports }, catalogue, leading);
+  loop = runCoordinator(
+    { clock, random, log, store, agents },
+    { keys, portRange: config.ports, failoversPerHour: config.failoversPerHour },
+    catalogue,
+    leading,
+  );
   server.value.setServing(true);
   log.info({ version, listen: config.listen, prefix: config.prefix, endpoints: config.etcd.endpoints }, 'started');
   systemd.ready();
-  const stopNaming = nameCluster(
-    { clock, random, log, store },
-    keys,
-    config.cluster,
-    () => catalogue.snapshot() !== null && catalogue.cluster() === null,
-  );
+  const stopNaming = nameCluster({ clock, random, log, store }, keys, config.cluster, () => isNameless() && storeDoubt() === null);
   const stopFeeding = feedWatchdog(
     clock,
     () => {
@@ -172,7 +180,7 @@ async function run(config: CoordinatorConfig, clock: Clock, dev: DevEtcd | null)
   process.on('SIGINT', () => shutDown('SIGINT'));
 }
 
-/** The first coordinator of a new cluster gives it its incarnation; an existing one is never written over. */
+/** The first coordinator of a new cluster gives it its incarnation; an existing one is never written over, and a lost one never replaced. */
 function nameCluster(
   ports: { clock: Clock; random: Random; log: Log; store: Store },
   keys: Keys,

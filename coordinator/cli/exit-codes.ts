@@ -9,9 +9,9 @@ export const EXIT = {
   error: 1,
   /** The command line is wrong. */
   usage: 2,
-  /** A VM runs without protection, or is wanted running and does not run yet. */
+  /** A VM runs without protection, also because it is held, or is wanted running and does not run yet. */
   degraded: 3,
-  /** A VM has failed or is held for an operator, or may run twice. */
+  /** A VM has failed, may run twice, or the store is behind its agents. */
   failed: 4,
   /** No coordinator answers, none leads, or etcd has no quorum: guests go on, decisions wait. */
   unreachable: 5,
@@ -29,8 +29,8 @@ export const EXIT_CODES_HELP = `Exit codes:
   0    done; of status: every VM that is to run is protected
   1    error
   2    wrong usage
-  3    degraded: a VM runs unprotected, or is to run and does not yet
-  4    failed: a VM has failed, is held, or may run on two hosts
+  3    degraded: a VM runs unprotected, for example held, or is to run and does not yet
+  4    failed: a VM has failed, may run on two hosts, or etcd knows less than the hosts
   5    no coordinator answers, none leads, or etcd has no quorum
   6    not permitted
   7    paused
@@ -45,7 +45,7 @@ export function exitCodeOf(status: Status): ExitCode {
 }
 
 export function hasFailed(vm: VmStatus): boolean {
-  return vm.phase === 'failed' || vm.phase === 'held' || vm.splitSuspected;
+  return vm.phase === 'failed' || vm.splitSuspected || vm.storeBehind;
 }
 
 /** Also when protection is not wanted: a guest that one death can end is worth knowing of. */

@@ -5,7 +5,9 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import type { Result } from '../../shared/core/result.js';
 import { completionFor, SHELLS, type Shell } from './completion.js';
 import { EXIT, EXIT_CODES_HELP } from './exit-codes.js';
+import { explainVm } from './explain.js';
 import { HISTORY_OUTPUTS, showHistory, type HistoryOutput } from './history.js';
+import { forceFailover, recover } from './recover.js';
 import { DEFAULT_ENDPOINTS, openSession, parseEndpoints, type Session } from './session.js';
 import { showStatus, STATUS_OUTPUTS, watchStatus, type StatusOutput } from './status.js';
 import { parseDuration } from './text.js';
@@ -86,6 +88,36 @@ function build(world: CliWorld, perform: (work: Work) => Promise<void>): Command
       ),
     );
 
+  program
+    .command('explain')
+    .description('why a VM is as it is: the row of the table that holds, and what each side looks like')
+    .argument('<vm>')
+    .action((vm: string) => perform((session) => explainVm(world, session, vm)));
+
+  program
+    .command('failover')
+    .description('choose a side where no choice is safe, because you know that a host is powered off')
+    .argument('<vm>')
+    .requiredOption('--force', 'yes, what only the other side has is lost')
+    .requiredOption('--declare-off <host>', 'a host that is powered off, for certain; can be given again', collect)
+    .option('--dry-run', 'say what would be decided, and change nothing')
+    .action((vm: string, flags: { readonly declareOff: readonly string[]; readonly dryRun?: boolean }) =>
+      perform((session) => forceFailover(world, session, vm, flags.declareOff, flags.dryRun === true)),
+    );
+
+  program
+    .command('recover')
+    .description('after etcd was restored or emptied: make it say what the hosts have')
+    .argument('[vm...]', 'only these VMs')
+    .option('--without <host>', 'a host that is powered off, for certain; can be given again', collect)
+    .option('--disk <host>', 'of one VM that does not run: the host whose disk is to be the valid one')
+    .option('--dry-run', 'say what is found and what would be written')
+    .action((vms: readonly string[], flags: { readonly without?: readonly string[]; readonly disk?: string; readonly dryRun?: boolean }) =>
+      perform((session) =>
+        recover(world, session, { vms, without: flags.without ?? [], disk: flags.disk ?? null, dryRun: flags.dryRun === true }),
+      ),
+    );
+
   addVmCommands(program.command('vm').description('define, look at and change VMs'), world, perform);
 
   program
@@ -106,9 +138,11 @@ function addVmCommands(group: Command, world: CliWorld, perform: (work: Work) =>
     .description('define a VM from a file (see deploy/examples/vm.yaml)')
     .requiredOption('-f, --file <file>', 'the VM file; - reads standard input')
     .option('--start', 'start it at once')
-    .action((flags: ChangeFlags & { readonly file: string; readonly start?: boolean }) =>
-      perform((session) => defineVm(world, session, flags.file, { ...changeOptions(flags), start: flags.start === true })),
-    );
+    .option('--uid <uid>', 'define again a VM that etcd has forgotten and hosts have not (see coloctl recover)', uid)
+    .action((flags: ChangeFlags & { readonly file: string; readonly start?: boolean; readonly uid?: string }) => {
+      const options = { ...changeOptions(flags), start: flags.start === true, uid: flags.uid ?? null };
+      return perform((session) => defineVm(world, session, flags.file, options));
+    });
 
   group
     .command('list')
@@ -130,6 +164,7 @@ function addVmCommands(group: Command, world: CliWorld, perform: (work: Work) =>
     ['stop', 'shut the guest down; its disks stay'],
     ['protect', 'keep a secondary beside it whenever it runs'],
     ['unprotect', 'let it run alone'],
+    ['release', 'protect it again although it failed over too often within an hour'],
     ['delete', 'forget a stopped VM'],
   ];
   for (const [wish, description] of wishes) {
@@ -162,6 +197,15 @@ function duration(text: string): number {
 function count(text: string): number {
   if (!/^[1-9]\d{0,5}$/.test(text)) throw new InvalidArgumentError('It must be a number from 1 on.');
   return Number(text);
+}
+
+function collect(text: string, before: readonly string[] | undefined): readonly string[] {
+  return [...(before ?? []), text];
+}
+
+function uid(text: string): string {
+  if (!/^[0-9a-f]{32}$/.test(text)) throw new InvalidArgumentError('It must be the 32 hex digits that coloctl status says.');
+  return text;
 }
 
 function shell(text: string): Shell {

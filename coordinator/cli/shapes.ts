@@ -22,6 +22,7 @@ export interface VmShape {
   readonly lastError: string | null;
   readonly onHold: boolean;
   readonly splitSuspected: boolean;
+  readonly storeBehind: boolean;
   readonly disk: { readonly host: string; readonly state: string } | null;
   readonly resync: { readonly doneBytes: number; readonly totalBytes: number } | null;
   readonly sides: readonly SideShape[];
@@ -112,6 +113,7 @@ export function vmShape(vm: VmStatus): VmShape {
     lastError: orNull(vm.lastError),
     onHold: vm.onHold,
     splitSuspected: vm.splitSuspected,
+    storeBehind: vm.storeBehind,
     disk: vm.diskHost === '' ? null : { host: vm.diskHost, state: vm.diskState },
     resync: vm.resyncTotalBytes === 0 ? null : { doneBytes: vm.resyncDoneBytes, totalBytes: vm.resyncTotalBytes },
     sides: vm.sides.map((side) => ({

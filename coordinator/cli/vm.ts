@@ -33,9 +33,15 @@ export async function defineVm(
   world: CliWorld,
   session: Session,
   file: string,
-  options: ChangeOptions & { readonly start: boolean },
+  options: ChangeOptions & { readonly start: boolean; readonly uid: string | null },
 ): Promise<number | Failure> {
   const name = file === '-' ? 'standard input' : file;
+  // Where a known VM is defined again its QEMUs may be running, on hosts that are not heard just now.
+  if (options.uid !== null && options.start)
+    return failure(
+      EXIT.usage,
+      '--uid and --start exclude each other: coloctl recover adopts what runs, and only then is there anything to start',
+    );
   let content: string;
   try {
     content = world.readFile(file);
@@ -44,13 +50,14 @@ export async function defineVm(
   }
   const spec = parseVmFile(name, content);
   if (!spec.ok) return failure(EXIT.error, refusedFile(name, describeProblems(spec.error)));
-  const request = { spec: specToWire(spec.value), dryRun: options.dryRun, uid: world.id(), start: options.start };
+  const request = { spec: specToWire(spec.value), dryRun: options.dryRun, uid: options.uid ?? world.id(), start: options.start };
   const answer = await session.change(service.defineVm, request);
   if (!answer.ok)
     return answer.error.exit === EXIT.error ? failure(EXIT.error, located(name, content, answer.error.message)) : answer.error;
   const vm = spec.value.name;
   if (options.dryRun) world.out(`VM ${vm} may be defined. Nothing was changed (--dry-run).\n`);
   else if (options.start) world.out(`VM ${vm} is defined and will be started.\n`);
+  else if (options.uid !== null) world.out(`VM ${vm} is defined with its uid of before. Adopt what runs: coloctl recover\n`);
   else world.out(`VM ${vm} is defined. Start it: coloctl vm start ${vm}\n`);
   if (spec.value.hosts.length === 1)
     world.err(`note: hosts names only ${spec.value.hosts[0] ?? ''}, so ${vm} can run but not be protected; add a second host\n`);
@@ -86,7 +93,7 @@ export async function showVm(
   return EXIT.ok;
 }
 
-export type Wish = 'start' | 'stop' | 'delete' | 'protect' | 'unprotect';
+export type Wish = 'start' | 'stop' | 'delete' | 'protect' | 'unprotect' | 'release';
 
 interface WishPlan {
   readonly method: RpcMethod<ChangeVmRequest, Vm>;
@@ -100,6 +107,7 @@ export const WISHES: Readonly<Record<Wish, WishPlan>> = {
   stop: { method: service.stopVm, asked: 'will be stopped', goal: (vm) => goalOf(vm, 'stopped', (status) => status?.phase === 'stopped') },
   delete: { method: service.deleteVm, asked: 'will be deleted', goal: (vm) => goalOf(vm, 'deleted', (status) => status === null) },
   protect: { method: service.protectVm, asked: 'is to be protected whenever it runs', goal: running },
+  release: { method: service.releaseVm, asked: 'is released: its failovers until now count no more', goal: running },
   unprotect: { method: service.unprotectVm, asked: 'is not to be protected', goal: running },
 };
 

@@ -13,7 +13,9 @@ export function backoffMs(failures: number): number {
 /** The primary's own image is the valid disk from now on. */
 export function diskOf(view: SideView, record: VmRecord): ValidDisk | null {
   const { report } = view;
-  if (report === null || report.disk.diskId === null || report.disk.state === 'missing') return record.disk;
+  // A stamp that still says `stale` was not read anew yet: what this QEMU runs on is not that.
+  if (report === null || report.disk.diskId === null || report.disk.state === 'missing' || report.disk.state === 'stale')
+    return record.disk;
   return { host: view.side.host, diskId: report.disk.diskId, epoch: record.epoch, state: report.disk.state, images: report.disk.images };
 }
 
@@ -29,20 +31,21 @@ export function deathOf(view: SideView | null): string | null {
 }
 
 /** Boots the one valid disk again on its host, or stops for good, as the spec says. */
-export function diedAlone(view: VmView, what: string): Change {
+export function diedAlone(view: VmView, what: string, patch: Partial<VmRecord> = {}): Change {
   if (view.wanted.spec.restart === 'never') {
-    return edge(view, 'failed', `${what}, and restart is "never": stop and start the VM to run it again`, { secondary: null });
+    return edge(view, 'failed', `${what}, and restart is "never": stop and start the VM to run it again`, { secondary: null, ...patch });
   }
   return edge(
     view,
     'stopped',
-    `${what}; to be started again from the disk on ${view.record.disk?.host ?? view.a?.side.host ?? 'its host'}`,
+    `${what}; to be started again from the disk on ${(patch.disk ?? view.record.disk)?.host ?? view.a?.side.host ?? 'its host'}`,
     {
       primary: null,
       secondary: null,
       verdict: null,
       failedAttempts: view.record.phase === 'starting' ? view.record.failedAttempts + 1 : 0,
       lastError: failedTask(view.a, view.record) ?? what,
+      ...patch,
     },
   );
 }

@@ -10,10 +10,12 @@ import { judgeQemu, judgeSide, type HostView, type VmView } from './view.js';
 export interface Known {
   readonly incarnation: Incarnation;
   readonly term: Term;
+  readonly termBase: number;
   readonly now: Instant;
   readonly wallMs: number;
   readonly late: boolean;
   readonly portRange: { readonly first: number; readonly last: number };
+  readonly failoversPerHour: number;
   readonly hosts: ReadonlyMap<string, { readonly key: HostKey; readonly leased: boolean }>;
   readonly links: ReadonlyMap<string, HostLink>;
   readonly records: ReadonlyMap<string, VmRecord>;
@@ -68,6 +70,7 @@ export function assemble(
   const view: VmView = {
     incarnation: known.incarnation,
     term: known.term,
+    termBase: known.termBase,
     wallMs: known.wallMs,
     late: known.late,
     wanted,
@@ -82,6 +85,7 @@ export function assemble(
       [...known.records.values()].filter((each) => each.vm !== record.vm && each.ports !== null).map((each) => each.ports?.migration ?? 0),
     ),
     portRange: known.portRange,
+    failoversPerHour: known.failoversPerHour,
   };
   return { view, memory };
 }
@@ -109,6 +113,7 @@ function hostView(
     heard: link?.heard === true,
     leased: host.leased,
     freeDiskBytes: link?.report?.freeDiskBytes ?? 0,
+    peersSilentMs: link?.heard === true ? (link.report?.peersSilentMs ?? {}) : {},
     report,
     sides: [...known.records.values()].filter(
       (each) => each.vm !== record.vm && (each.primary?.host === name || each.secondary?.host === name),

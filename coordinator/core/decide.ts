@@ -6,17 +6,29 @@ import { assert, unreachable } from '../../shared/core/assert.js';
 import type { HistoryEntry, VmRecord } from '../../shared/core/model.js';
 import { dueOrders, type DueOrder } from './orders.js';
 import type { Change, Row } from './rows.js';
+import { budgetRows, staysHeld } from './transitions-budget.js';
 import { executionRows } from './transitions-execution.js';
 import { guestPoweredOff, runRows, stopWanted } from './transitions-run.js';
+import { storeRow } from './transitions-store.js';
 import { syncRows } from './transitions-sync.js';
 import { verdictRows } from './transitions-verdict.js';
 import type { VmView } from './view.js';
 
 /**
- * The whole table, in order. Row 0 of SAFETY 9 stands before all others; an operator's stop comes before any verdict about the pair that is
- * to end anyway; the verdicts stand before the rest.
+ * The whole table, in order. A store that knows less than the hosts decides nothing at all. Then row 0 of SAFETY 9; an operator's stop comes
+ * before any verdict about the pair that is to end anyway; the verdicts stand before the rest, and the budget before a new pair.
  */
-export const TABLE: readonly Row[] = [guestPoweredOff, stopWanted, ...verdictRows, ...syncRows, ...executionRows, ...runRows];
+export const TABLE: readonly Row[] = [
+  storeRow,
+  guestPoweredOff,
+  stopWanted,
+  ...verdictRows,
+  ...budgetRows,
+  ...syncRows,
+  ...executionRows,
+  ...runRows,
+  staysHeld,
+];
 
 export type Decision =
   /** Save this record (and the history entry), guarded by the leader key and the record's revision. */
@@ -40,28 +52,30 @@ export type Decision =
     };
 
 export function decide(view: VmView): Decision {
+  const row = rowOf(view);
+  return carryOut(view, row, row.act(view));
+}
+
+/** The row that holds now. */
+export function rowOf(view: VmView): Row {
   const row = TABLE.find((each) => each.from.includes(view.record.phase) && each.when(view));
   assert(row !== undefined, `no row for phase ${view.record.phase}`);
-  return carryOut(view, row, row.act(view));
+  return row;
 }
 
 function carryOut(view: VmView, row: Row, change: Change): Decision {
   const { record } = view;
   switch (change.kind) {
     case 'edge': {
-      const next: VmRecord = { ...record, ...change.patch, epoch: nextEpoch(record.epoch), row: row.name, sinceMs: view.wallMs };
-      return {
-        kind: 'save',
-        row: row.name,
-        record: next,
-        history: historyOf(view, row, next, change.evidence),
-        stopWanted: change.stopWanted === true,
-      };
+      const { record: next, history } = takeEdge(view, row.name, change, 'coordinator');
+      return { kind: 'save', row: row.name, record: next, history, stopWanted: change.stopWanted === true };
     }
     case 'note':
       return { kind: 'save', row: row.name, record: { ...record, ...change.patch }, history: null, stopWanted: false };
     case 'forget':
       return { kind: 'forget', row: row.name };
+    case 'freeze':
+      return { kind: 'act', row: row.name, orders: [], probe: null, reason: change.reason, hold: true };
     case 'hold':
       return act(view, row, change.reason, { hold: true });
     case 'checkpoint':
@@ -75,6 +89,17 @@ function carryOut(view: VmView, row: Row, change: Change): Decision {
   }
 }
 
+/** The record and the history entry of an edge, whoever decided it. */
+export function takeEdge(
+  view: VmView,
+  row: string,
+  change: Extract<Change, { kind: 'edge' }>,
+  by: string,
+): { readonly record: VmRecord; readonly history: HistoryEntry } {
+  const record: VmRecord = { ...view.record, ...change.patch, epoch: nextEpoch(view.record.epoch), row, sinceMs: view.wallMs };
+  return { record, history: historyOf(view, record, change.evidence, by) };
+}
+
 function act(
   view: VmView,
   row: Row,
@@ -85,19 +110,19 @@ function act(
   return { kind: 'act', row: row.name, orders, probe: how.probe ?? null, reason, hold: how.hold === true };
 }
 
-function historyOf(view: VmView, row: Row, next: VmRecord, evidence: readonly string[]): HistoryEntry {
+function historyOf(view: VmView, next: VmRecord, evidence: readonly string[], by: string): HistoryEntry {
   const durationsMs = { ...view.a?.report?.durationsMs, ...view.durationsMs };
   return {
     atMs: view.wallMs,
     vm: next.vm,
     epoch: next.epoch,
-    row: row.name,
+    row: next.row,
     from: view.record.phase,
     to: next.phase,
     primary: next.primary?.host ?? null,
     secondary: next.secondary?.host ?? null,
     evidence: [next.reason, ...evidence],
-    by: 'coordinator',
+    by,
     durationsMs,
   };
 }

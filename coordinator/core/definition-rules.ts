@@ -6,7 +6,7 @@ import type { HostKey, VmRecord, VmSpec, VmWanted } from '../../shared/core/mode
 import { fail, ok, type Result } from '../../shared/core/result.js';
 import { sameMac, type SpecProblem } from '../../shared/core/spec-rules.js';
 
-export type Wish = 'start' | 'stop' | 'protect' | 'unprotect' | 'delete';
+export type Wish = 'start' | 'stop' | 'protect' | 'unprotect' | 'release' | 'delete';
 
 /** What a new definition collides with among the hosts and the other VMs; empty = it may be stored. */
 export function collisions(spec: VmSpec, hosts: readonly HostKey[], others: readonly VmSpec[]): readonly SpecProblem[] {
@@ -25,9 +25,9 @@ export function afterWish(wish: Wish, wanted: VmWanted, record: VmRecord | null)
     return wish === 'delete' ? ok(wanted) : fail(`VM "${name}" is being deleted: define it again when it is gone`);
   switch (wish) {
     case 'start':
-      if (record?.uid === wanted.uid && (record.phase === 'failed' || record.phase === 'held')) {
+      if (record?.uid === wanted.uid && record.phase === 'failed') {
         return fail(
-          `VM "${name}" is ${record.phase}: ${record.reason}. When the cause is gone: coloctl vm stop ${name} --wait, then start it again`,
+          `VM "${name}" is failed: ${record.reason}. When the cause is gone: coloctl vm stop ${name} --wait, then start it again`,
         );
       }
       return ok({ ...wanted, wanted: 'running' });
@@ -37,6 +37,11 @@ export function afterWish(wish: Wish, wanted: VmWanted, record: VmRecord | null)
       return ok({ ...wanted, protect: true });
     case 'unprotect':
       return ok({ ...wanted, protect: false });
+    case 'release': {
+      // The record's own times are taken, so that no two clocks are compared.
+      const failovers = record?.uid === wanted.uid ? record.failoversAtMs : [];
+      return ok(failovers.length === 0 ? wanted : { ...wanted, releasedAtMs: Math.max(...failovers) });
+    }
     case 'delete': {
       const phase = record?.uid === wanted.uid ? record.phase : 'stopped';
       if (wanted.wanted === 'stopped' && phase === 'stopped') return ok({ ...wanted, wanted: 'deleted' });

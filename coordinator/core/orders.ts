@@ -21,7 +21,7 @@ export const GOALS_BY_PHASE: Readonly<Record<VmRecord['phase'], readonly GoalKin
   executed: ['destroy'],
   stopping: ['stop', 'destroy'],
   failed: ['destroy'],
-  held: [],
+  held: ['release-primary', 'destroy'],
 };
 
 /** Orders that are due now. `checkpoint`: the table asks for a forced one. */
@@ -43,6 +43,7 @@ function ordersOfPhase(view: VmView): readonly DueOrder[] {
     case 'starting':
       return a === null || a.report?.aloneSince === record.epoch ? [] : [startAlone(view, a)];
     case 'solo':
+    case 'held':
       return a === null || a.qemu !== 'alive' || runsAlone(a)
         ? []
         : [{ host: a.side.host, goal: { kind: 'release-primary', born: a.side.born } }];
@@ -51,17 +52,29 @@ function ordersOfPhase(view: VmView): readonly DueOrder[] {
     case 'verdict':
       return verdictOrders(view, a, b);
     case 'stopping':
-      return a === null || a.qemu === 'dead' ? [] : [{ host: a.side.host, goal: { kind: 'stop', born: a.side.born } }];
+      return stopping(a, b);
     case 'stopped':
     case 'protected':
     case 'executed':
     case 'failed':
-    case 'held':
       return [];
     default:
       return unreachable(record.phase);
   }
 }
+
+/** A side that never came up has nothing to stop; it is told to let go, so that its journal proves that it never will come up. */
+function stopping(a: SideView | null, b: SideView | null): readonly DueOrder[] {
+  const orders: DueOrder[] = [];
+  if (a !== null && a.qemu !== 'dead' && a.qemu !== 'unheard') {
+    orders.push({ host: a.side.host, goal: isThere(a) ? { kind: 'stop', born: a.side.born } : { kind: 'destroy' } });
+  }
+  if (b !== null && b.qemu !== 'dead' && b.qemu !== 'unheard' && !isThere(b)) orders.push({ host: b.side.host, goal: { kind: 'destroy' } });
+  return orders;
+}
+
+const isThere = (side: SideView): boolean =>
+  side.report !== null && side.report.qemu.kind !== 'absent' && side.report.qemu.born === side.side.born;
 
 const runsAlone = (side: SideView): boolean =>
   side.report?.qemu.kind === 'alive' && side.report.qemu.role === 'alone' && side.report.aloneSince !== null;
@@ -123,7 +136,6 @@ const noPorts: Ports = { migration: 0, nbd: 0, mirror: [], compare: [] };
 
 /** QEMUs of this VM that the record does not name are let go; the agent asks etcd once more before it does so. */
 function leftovers(view: VmView): readonly DueOrder[] {
-  if (view.record.phase === 'held') return [];
   return view.hosts.filter((host) => hasForeignQemu(view, host)).map((host) => ({ host: host.key.host, goal: { kind: 'destroy' } }));
 }
 

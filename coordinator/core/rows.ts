@@ -12,6 +12,8 @@ export type Change =
   | { readonly kind: 'note'; readonly patch: Partial<VmRecord> }
   /** Nothing may be decided, and why. */
   | { readonly kind: 'hold'; readonly reason: string }
+  /** Nothing may be decided and nothing ordered, not even again. */
+  | { readonly kind: 'freeze'; readonly reason: string }
   /** A checkpoint is forced on the primary, to tell a healthy pair from a broken one. */
   | { readonly kind: 'checkpoint'; readonly reason: string }
   /** A host is asked what it sees now, because its last report is older than the trouble. */
@@ -49,8 +51,11 @@ export function failedTask(view: SideView | null, record: VmRecord): string | nu
   return `${view.side.host}: ${task.goal} failed at ${task.step}: ${task.error}`;
 }
 
-/** The guest itself powered off on this side. */
-export const poweredOff = (view: SideView | null): boolean =>
-  view?.report !== null &&
-  view?.report !== undefined &&
-  (view.report.guestShutdown || (view.report.qemu.kind === 'dead' && view.report.qemu.guestShutdown));
+/** The guest itself powered off on this side. What an earlier QEMU on that host told of its guest does not count. */
+export function poweredOff(view: SideView | null): boolean {
+  const report = view?.report;
+  if (view === null || report === null || report === undefined) return false;
+  const { qemu } = report;
+  if (qemu.kind === 'absent' || qemu.born !== view.side.born) return false;
+  return report.guestShutdown || (qemu.kind === 'dead' && qemu.guestShutdown);
+}

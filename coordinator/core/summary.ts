@@ -4,6 +4,7 @@
 import type { Epoch, Term } from '../../shared/core/ids.js';
 import type { HostKey, HostReport, Side, TaskReport, VmRecord, VmReport, VmWanted } from '../../shared/core/model.js';
 import { unreachable } from '../../shared/core/assert.js';
+import { STORE_BEHIND, storeRow } from './transitions-store.js';
 import { isSameSide } from './view.js';
 
 export interface HostPicture {
@@ -27,6 +28,7 @@ export interface VmPicture {
 
 /** `hold`: nothing may be decided, and why. */
 export interface LastDecision {
+  readonly row: string;
   readonly reason: string;
   readonly hold: boolean;
 }
@@ -44,6 +46,8 @@ export interface ClusterPicture {
   readonly coordinators: readonly { readonly name: string; readonly address: string }[];
   /** Values of the store that cannot be read, each with its key and what is wrong. */
   readonly unreadable: readonly string[];
+  /** Why this coordinator does not trust what the store holds; null = it does. */
+  readonly storeDoubt: string | null;
 }
 
 export type HostState = 'ready' | 'silent' | 'unleased' | 'lost';
@@ -80,6 +84,7 @@ export interface VmSummary {
   readonly resync: { readonly doneBytes: number; readonly totalBytes: number } | null;
   readonly splitSuspected: boolean;
   readonly onHold: boolean;
+  readonly storeBehind: boolean;
 }
 
 export interface HostSummary {
@@ -124,6 +129,7 @@ export function summarizeVm(vm: VmPicture, hosts: readonly HostPicture[]): VmSum
   const sides = sidesOf(vm.name, uid, record, hosts);
   const alone = sides.filter((each) => each.claimsToRunAlone).map((each) => each.summary.host);
   const splitSuspected = alone.length > 1;
+  const storeBehind = isStoreBehind(vm, uid, record, hosts);
   return {
     name: vm.name,
     uid,
@@ -133,7 +139,7 @@ export function summarizeVm(vm: VmPicture, hosts: readonly HostPicture[]): VmSum
     secondary: record?.secondary?.host ?? null,
     reason: splitSuspected
       ? `split suspected: it runs alone on ${alone.join(' and ')}`
-      : (vm.decision?.reason ?? record?.reason ?? 'defined, never started'),
+      : (vm.decision?.reason ?? record?.reason ?? (storeBehind ? `${STORE_BEHIND}: coloctl recover` : 'defined, never started')),
     wanted: vm.wanted?.wanted ?? 'deleted',
     protect: vm.wanted?.protect ?? false,
     sinceMs: record?.sinceMs ?? 0,
@@ -144,7 +150,18 @@ export function summarizeVm(vm: VmPicture, hosts: readonly HostPicture[]): VmSum
     resync: record?.phase === 'syncing' ? (sides.find((each) => each.summary.role === 'primary')?.resync ?? null) : null,
     splitSuspected,
     onHold: vm.decision?.hold ?? false,
+    storeBehind,
   };
+}
+
+/**
+ * The leader's decision says it. Another coordinator's mirror is a moment behind at every edge, so that it believes its own eyes only where
+ * the leader has written the same, or where there is nothing to be behind of.
+ */
+function isStoreBehind(vm: VmPicture, uid: string, record: VmRecord | null, hosts: readonly HostPicture[]): boolean {
+  if (vm.decision !== null) return vm.decision.row === storeRow.name;
+  const obeyed = Math.max(0, ...hosts.map((each) => (each.heard ? (reportOf(each, vm.name, uid)?.epoch ?? 0) : 0)));
+  return record === null ? obeyed > 1 : obeyed > record.epoch && record.reason.startsWith(STORE_BEHIND);
 }
 
 /** `silent`: its lease is there and its stream is not. `unleased`: the other way round. */
@@ -239,8 +256,25 @@ function problemOf(picture: ClusterPicture): Summary['problem'] {
     };
   }
   if (picture.leader === null) return { kind: 'leader', text: 'no coordinator leads: guests go on, decisions wait' };
-  if (picture.unreadable.length > 0) return { kind: 'data', text: picture.unreadable.join('; ') };
-  return null;
+  const unknown = unknownQemus(picture.hosts, picture.vms);
+  const wrong = [...(picture.storeDoubt === null ? [] : [picture.storeDoubt]), ...picture.unreadable, ...unknown];
+  return wrong.length === 0 ? null : { kind: 'data', text: wrong.join('; ') };
+}
+
+/** QEMUs that hosts have and that the store knows nothing of, each with what to do. Nobody destroys them. */
+export function unknownQemus(hosts: readonly HostPicture[], vms: readonly VmPicture[]): readonly string[] {
+  const known = new Set(vms.map((vm) => `${vm.name} ${vm.wanted?.uid ?? vm.record?.uid ?? ''}`));
+  return hosts
+    .filter((each) => each.heard)
+    .flatMap(({ key, report }) =>
+      (report?.vms ?? [])
+        .filter((each) => each.qemu.kind !== 'absent' && each.qemu.kind !== 'dead' && !known.has(`${each.vm} ${each.uid}`))
+        .map(
+          ({ vm, uid }) =>
+            `${STORE_BEHIND}: ${key.host} has a QEMU of VM "${vm}" (uid ${uid}), which etcd does not know, and leaves it alone. If etcd ` +
+            `was restored or emptied: coloctl vm define -f FILE --uid ${uid}, then coloctl recover; else end it on ${key.host} yourself`,
+        ),
+    );
 }
 
 function order(one: string, other: string): number {

@@ -1,7 +1,7 @@
 // Rows for what follows a verdict: its winner is seen to run alone, or is gone before it released anything, or dies with its disk.
 
 import { deathOf, diedAlone, diskOf, promotedDisk } from './aftermath.js';
-import { edge, failedTask, type Change, type Row } from './rows.js';
+import { edge, evidenceOf, failedTask, type Change, type Row } from './rows.js';
 import type { VmView } from './view.js';
 
 export const executionRows: readonly Row[] = [
@@ -33,6 +33,25 @@ export const executionRows: readonly Row[] = [
     act: (view) => reverse(view),
   },
   {
+    name: 'winner-unfit',
+    from: ['verdict'],
+    to: 'verdict',
+    why: 'The winner cannot be released: its last checkpoint was not loaded whole. It never released output, so the other copy goes on.',
+    when: (view) => isUnfit(view) && view.b?.qemu === 'alive' && view.b.report?.unpromotable === null,
+    act: (view) => reverse(view),
+  },
+  {
+    name: 'winner-unfit-loser-dead',
+    from: ['verdict'],
+    to: 'stopped',
+    why: "The winner cannot be released and the other QEMU has died: the loser's own disk is whole, the winner's is not.",
+    when: (view) => isUnfit(view) && view.b?.qemu === 'dead' && view.b.report !== null && view.b.report.disk.state === 'clean',
+    act: (view) =>
+      diedAlone(view, `the winner on ${view.a?.side.host ?? '?'} cannot be released: ${view.a?.report?.unpromotable ?? '?'}`, {
+        disk: view.b === null ? view.record.disk : diskOf(view.b, view.record),
+      }),
+  },
+  {
     name: 'winner-died',
     from: ['verdict'],
     to: 'stopped',
@@ -47,10 +66,7 @@ export const executionRows: readonly Row[] = [
     to: 'same',
     why: 'The winner has been told to go on alone.',
     when: () => true,
-    act: (view) =>
-      view.a?.qemu === 'unheard'
-        ? { kind: 'hold', reason: `verdict for ${view.a.side.host}, whose agent is not heard; only an operator may choose the older disk` }
-        : { kind: 'none', reason: failedTask(view.a, view.record) ?? view.record.reason },
+    act: executing,
   },
   {
     name: 'alone-again',
@@ -64,6 +80,38 @@ export const executionRows: readonly Row[] = [
       }),
   },
 ];
+
+/** The winner testifies, under this verdict, that it must not be promoted and never was. */
+function isUnfit(view: VmView): boolean {
+  const report = view.a?.report;
+  return (
+    view.record.verdict?.kind === 'promote-secondary' &&
+    view.a?.qemu === 'alive' &&
+    report?.unpromotable !== null &&
+    report?.unpromotable !== undefined &&
+    report.aloneSince === null
+  );
+}
+
+function executing(view: VmView): Change {
+  const { a, b, record } = view;
+  const { name } = view.wanted.spec;
+  if (a?.qemu === 'unheard') {
+    const { host } = a.side;
+    return {
+      kind: 'hold',
+      reason:
+        `verdict for ${host}, whose agent is not heard; the other copy is older and only an operator may choose it: ` +
+        `coloctl failover ${name} --force --declare-off ${host}`,
+    };
+  }
+  if (a?.qemu === 'dead')
+    return {
+      kind: 'hold',
+      reason: `the winner on ${a.side.host} died, and the other side on ${b?.side.host ?? '?'} is ${b?.qemu ?? 'gone'}`,
+    };
+  return { kind: 'none', reason: failedTask(a, record) ?? record.reason };
+}
 
 function winnerRuns(view: VmView): boolean {
   const report = view.a?.report;
@@ -79,10 +127,20 @@ function reverse(view: VmView): Change {
   if (verdict === null || verdict.loser === null || view.b?.report === null || view.b === null)
     return { kind: 'hold', reason: 'no loser to name' };
   const kind = verdict.kind === 'solo-primary' ? 'promote-secondary' : 'solo-primary';
-  return edge(view, 'verdict', `${verdict.winner.host} is gone without having released; ${verdict.loser.host} goes on`, {
+  const isGone = view.a?.qemu === 'dead';
+  const loser = isGone ? null : verdict.winner;
+  const why = isGone ? 'is gone without having released' : `cannot be released (${view.a?.report?.unpromotable ?? '?'})`;
+  return edge(view, 'verdict', `${verdict.winner.host} ${why}; ${verdict.loser.host} goes on`, {
     primary: verdict.loser,
-    secondary: null,
-    verdict: { row: 'winner-gone', kind, winner: verdict.loser, loser: null, evidence: [], atMs: view.wallMs },
+    secondary: loser,
+    verdict: {
+      row: isGone ? 'winner-gone' : 'winner-unfit',
+      kind,
+      winner: verdict.loser,
+      loser,
+      evidence: evidenceOf(view),
+      atMs: view.wallMs,
+    },
     disk: kind === 'promote-secondary' ? promotedDisk(view.b, record) : diskOf(view.b, record),
   });
 }

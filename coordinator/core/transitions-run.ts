@@ -3,16 +3,21 @@
 import { START_MS } from '../../shared/core/limits.js';
 import { backoffMs, deathOf, diedAlone, diskOf } from './aftermath.js';
 import { freshPorts, placePrimary, placeSecondary } from './placement.js';
+import { holdDownMs, recentFailovers } from './transitions-budget.js';
 import { edge, failedTask, poweredOff, sideAt, type Change, type Row } from './rows.js';
 import type { VmView } from './view.js';
 
 const wantedStopped = (view: VmView): boolean => view.wanted.wanted !== 'running';
 
+/** A stop would cancel the merge of the overlays, and the raw image alone is torn. */
+const mergesStill = (view: VmView): boolean =>
+  (view.record.phase === 'solo' || view.record.phase === 'held') && view.record.disk?.state === 'merging' && view.a?.qemu === 'alive';
+
 const tasksLate = (view: VmView, limitMs: number): boolean => view.epochAgeMs > limitMs;
 
 export const guestPoweredOff: Row = {
   name: 'guest-poweroff',
-  from: ['starting', 'solo', 'syncing', 'protected', 'verdict', 'executed'],
+  from: ['starting', 'solo', 'held', 'syncing', 'protected', 'verdict', 'executed'],
   to: 'stopping',
   why: 'The guest shut itself down. That is its own wish and never a failover.',
   // The loser of a verdict may still power off its own, diverged guest: only in a protected pair does either side speak for both.
@@ -25,8 +30,7 @@ export const stopWanted: Row = {
   from: ['starting', 'solo', 'syncing', 'protected', 'failed', 'held'],
   to: 'stopping',
   why: 'The operator wants the VM stopped.',
-  when: (view) =>
-    wantedStopped(view) && !(view.record.phase === 'solo' && view.record.disk?.state === 'merging' && view.a?.qemu === 'alive'),
+  when: (view) => wantedStopped(view) && !mergesStill(view),
   act: (view) => edge(view, 'stopping', 'stop wanted', {}),
 };
 
@@ -73,7 +77,7 @@ export const runRows: readonly Row[] = [
     when: () => true,
     act: (view) => ({
       kind: 'none',
-      reason: view.wanted.wanted === 'running' ? `will be started again: ${view.record.reason}` : view.record.reason,
+      reason: view.wanted.wanted === 'running' ? startsAgain(view.record.reason) : view.record.reason,
     }),
   },
   {
@@ -118,7 +122,7 @@ export const runRows: readonly Row[] = [
   },
   {
     name: 'died-alone',
-    from: ['solo', 'executed'],
+    from: ['solo', 'held', 'executed'],
     to: 'stopped',
     why: 'The only QEMU of the VM has died; its disk is the only valid one.',
     when: (view) => view.a?.qemu === 'dead',
@@ -126,7 +130,7 @@ export const runRows: readonly Row[] = [
   },
   {
     name: 'disk-noted',
-    from: ['solo'],
+    from: ['solo', 'held'],
     to: 'same',
     why: 'The state of the valid disk changed: a merge ended, or the image names are known.',
     when: diskChanged,
@@ -142,7 +146,7 @@ export const runRows: readonly Row[] = [
   },
   {
     name: 'failed',
-    from: ['failed', 'held'],
+    from: ['failed'],
     to: 'same',
     why: 'An operator is needed.',
     when: () => true,
@@ -150,10 +154,21 @@ export const runRows: readonly Row[] = [
   },
 ];
 
+/** The reason is saved into the record and comes back here. */
+function startsAgain(reason: string): string {
+  const lead = 'will be started again: ';
+  return reason.startsWith(lead) ? reason : `${lead}${reason}`;
+}
+
 function start(view: VmView, reason: string): Change {
+  const { disk } = view.record;
+  if (disk?.state === 'stale') {
+    const { name } = view.wanted.spec;
+    return { kind: 'hold', reason: `nobody knows which disk of it is valid: coloctl recover ${name} --disk HOST chooses one` };
+  }
   const place = placePrimary(view);
   if (!place.ok) return { kind: 'hold', reason: place.error };
-  const identical = view.wanted.spec.method === 'identical-images' && view.record.disk === null && view.wanted.protect;
+  const identical = view.wanted.spec.method === 'identical-images' && disk === null && view.wanted.protect;
   if (identical) return startCold(view);
   return edge(view, 'starting', reason, { primary: sideAt(place.value, view), secondary: null, verdict: null });
 }
@@ -191,5 +206,8 @@ function whyAlone(view: VmView): string {
     const pauseS = Math.round(backoffMs(view.record.failedAttempts) / 1000);
     return `runs alone; attempt ${view.record.failedAttempts} failed, the next follows ${pauseS} s after it: ${view.record.lastError ?? ''}`;
   }
+  const pauseMs = holdDownMs(view);
+  if (view.epochAgeMs < pauseMs)
+    return `runs alone; ${recentFailovers(view)} failovers within an hour, so the next pair is made ${Math.round(pauseMs / 1000)} s after the last`;
   return view.record.reason;
 }

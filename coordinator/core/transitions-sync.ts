@@ -3,6 +3,7 @@
 import { PROTECT_FLOOR_MS, START_MS } from '../../shared/core/limits.js';
 import { backoffMs, deathOf, diedAlone, diskOf } from './aftermath.js';
 import { freshPorts, placeSecondary } from './placement.js';
+import { holdDownMs } from './transitions-budget.js';
 import { edge, failedTask, sideAt, type Change, type Row } from './rows.js';
 import type { VmView } from './view.js';
 
@@ -19,7 +20,7 @@ export const syncRows: readonly Row[] = [
       view.a.report.qemu.role === 'alone' &&
       view.a.report.task.kind !== 'running' &&
       view.record.disk?.state === 'clean' &&
-      view.epochAgeMs >= backoffMs(view.record.failedAttempts),
+      view.epochAgeMs >= Math.max(backoffMs(view.record.failedAttempts), holdDownMs(view)),
     act: (view) => {
       const spare = placeSecondary(view, view.a?.side.host ?? '');
       const ports = freshPorts(view);
@@ -87,6 +88,17 @@ function giveUp(view: VmView, why: string): Change {
   });
 }
 
+/** A guest that is stopped for its copy, or whose writes wait for the new secondary, must not stand still for a link that is cut. */
+const COPY_SILENT_MS = 1_000;
+
+/** How long the primary's host has not heard the secondary's; null = it never did, or is not heard itself. */
+function silentLinkMs(view: VmView): number | null {
+  const primary = view.hosts.find((each) => each.key.host === view.a?.side.host);
+  const secondary = view.hosts.find((each) => each.key.host === view.b?.side.host);
+  if (primary === undefined || secondary === undefined) return null;
+  return primary.peersSilentMs[secondary.key.replicationAddress] ?? null;
+}
+
 function attemptFailure(view: VmView): string | null {
   if (!view.wanted.protect) return 'protection is no longer wanted';
   if (view.b?.qemu === 'dead' && view.b.report?.qemu.kind === 'dead') return deathOf(view.b) ?? 'the new secondary died';
@@ -94,6 +106,9 @@ function attemptFailure(view: VmView): string | null {
   if (failed !== null) return failed;
   if (view.a?.pair === 'hard' || view.a?.pair === 'silent')
     return `the pair broke while it was made: ${view.a.report?.pair.evidence.at(-1) ?? view.a.pair}`;
+  const cut = silentLinkMs(view);
+  if (cut !== null && cut >= COPY_SILENT_MS && !view.late)
+    return `nothing was heard from ${view.b?.side.host ?? '?'} on the replication network for ${cut} ms`;
   if (view.b?.qemu === 'unheard' && view.epochAgeMs > START_MS) return `the agent of ${view.b.side.host} is not heard`;
   if (view.epochAgeMs > protectLimitMs(view)) return `not protected within ${Math.round(protectLimitMs(view) / 1000)} s`;
   return null;

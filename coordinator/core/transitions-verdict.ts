@@ -2,15 +2,13 @@
 // No signal alone moves a VM, a fresh `ok` from either side beats every silence, and every combination has a row.
 
 import type { PairState, Verdict } from '../../shared/core/model.js';
-import { FAILOVERS_PER_HOUR } from '../../shared/core/limits.js';
 import { edge, evidenceOf, type Change, type Row } from './rows.js';
 import { deathOf, promotedDisk } from './aftermath.js';
+import { failoversWithThis } from './transitions-budget.js';
 import type { SideView, VmView } from './view.js';
 
 /** How long a disagreement between the sides may last before the checkpoint that was forced has decided it. */
 export const DOUBT_MS = 1_000;
-
-const HOUR_MS = 3_600_000;
 
 const is = (view: SideView | null, ...states: readonly SideView['qemu'][]): boolean => view !== null && states.includes(view.qemu);
 const pairIs = (view: SideView | null, ...states: readonly PairState[]): boolean => view !== null && states.includes(view.pair);
@@ -19,7 +17,7 @@ const someHard = (view: VmView): boolean => pairIs(view.a, 'hard') || pairIs(vie
 const broken = (view: SideView | null): boolean => pairIs(view, 'hard', 'silent');
 
 /** Why B must never run the guest; null = it may. */
-function notPromotable(view: VmView): string | null {
+export function notPromotable(view: VmView): string | null {
   const report = view.b?.report;
   if (report === null || report === undefined) return 'the secondary is not heard';
   if (report.unpromotable !== null)
@@ -28,24 +26,17 @@ function notPromotable(view: VmView): string | null {
   return null;
 }
 
-/** Failovers that count against the hourly budget, this one not among them. */
-function recentFailovers(view: VmView): readonly number[] {
-  return view.record.failoversAtMs.filter((at) => view.wallMs - at < HOUR_MS && at <= view.wallMs);
-}
-
 function verdict(view: VmView, row: string, kind: Verdict['kind'], why: string): Change {
   const { a, b, record } = view;
   if (a === null || b === null) return { kind: 'hold', reason: 'the record names no pair' };
-  const recent = recentFailovers(view);
-  if (recent.length >= FAILOVERS_PER_HOUR)
-    return { kind: 'hold', reason: `held: ${recent.length} failovers within an hour; the cause wants a human` };
   const [winner, loser] = kind === 'solo-primary' ? [a, b] : [b, a];
   return edge(view, 'verdict', why, {
     primary: winner.side,
     secondary: loser.side,
     verdict: { row, kind, winner: winner.side, loser: loser.side, evidence: evidenceOf(view), atMs: view.wallMs },
     disk: kind === 'promote-secondary' ? promotedDisk(winner, record) : record.disk,
-    failoversAtMs: [...recent, view.wallMs],
+    // What an operator wished is no failover.
+    failoversAtMs: row === 'unprotect-wanted' ? record.failoversAtMs : failoversWithThis(view),
   });
 }
 

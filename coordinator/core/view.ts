@@ -24,6 +24,8 @@ export interface HostView {
   readonly heard: boolean;
   readonly leased: boolean;
   readonly freeDiskBytes: number;
+  /** By replication address: milliseconds since this host last heard a peer's heartbeat; empty when the host is not heard. */
+  readonly peersSilentMs: Readonly<Record<string, number>>;
   /** What this host says of this VM (same uid), if it is heard. */
   readonly report: VmReport | null;
   /** How many sides of other VMs the records place here. */
@@ -34,7 +36,9 @@ export interface HostView {
 
 export interface VmView {
   readonly incarnation: Incarnation;
+  /** The leader key's revision, and what is added to it in orders. */
   readonly term: Term;
+  readonly termBase: number;
   readonly wallMs: number;
   /** Our own tick was late, so silences seen in this round are not believed. */
   readonly late: boolean;
@@ -53,6 +57,8 @@ export interface VmView {
   /** First ports of blocks that other VMs' records use. */
   readonly portBlocksTaken: ReadonlySet<number>;
   readonly portRange: { readonly first: number; readonly last: number };
+  /** More failovers within an hour, and the VM is not protected anew by itself. */
+  readonly failoversPerHour: number;
 }
 
 /** Judges one side of a record from its host's report. `unknownMs`: how long this leader has seen it `unknown` without a break. */

@@ -17,7 +17,8 @@ import type { LeadershipState } from '../leadership.js';
 import type { HostLink } from '../core/link.js';
 import { createDefinitions, type CurrentVm, type Refusal } from './definitions.js';
 import { createStoreReader, hostPictures, vmPictures } from './picture.js';
-import { statusToWire, vmToWire } from './status-wire.js';
+import { createOperations } from './operations.js';
+import { explanationToWire, recoveredToWire, statusToWire, vmToWire } from './status-wire.js';
 
 /** What the API needs of the coordinator around it. */
 export interface ApiWorld {
@@ -29,10 +30,15 @@ export interface ApiWorld {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Where ports of attempts are taken from. */
+  readonly portRange: { readonly first: number; readonly last: number };
   /** The mirror of everything under the prefix. `lost` says why and since when it is not followed; null = it is. */
   mirror(): { readonly snapshot: Snapshot | null; readonly lost: { readonly detail: string; readonly at: Instant } | null };
   links(): ReadonlyMap<string, HostLink>;
   leadership(): LeadershipState;
+  readonly failoversPerHour: number;
+  /** Why this coordinator does not trust what the store holds; null = it does. */
+  storeDoubt(): string | null;
   /** What the last decision about this VM said, where decisions are made; null on a follower. */
   decisionOf(vm: string): LastDecision | null;
   /** Calls back whenever anything of the above may have changed; the answer ends it. */
@@ -58,6 +64,7 @@ export function createApi(world: ApiWorld): Api {
   const { clock, keys, log, store } = world;
   const reader = createStoreReader(keys);
   const definitions = createDefinitions(store, keys, world.random);
+  const operations = createOperations(world);
 
   function picture(): ClusterPicture {
     const mirror = world.mirror();
@@ -73,6 +80,7 @@ export function createApi(world: ApiWorld): Api {
       hosts: hostPictures(stored.hosts, world.links()),
       coordinators: stored.coordinators,
       unreadable: stored.unreadable,
+      storeDoubt: world.storeDoubt(),
     };
   }
 
@@ -175,6 +183,23 @@ export function createApi(world: ApiWorld): Api {
     protectVm: changing('protect'),
     unprotectVm: changing('unprotect'),
     deleteVm: changing('delete'),
+    releaseVm: changing('release'),
+    forceFailover: unary(async ({ name, declaredOff, dryRun }) => {
+      const forced = await operations.force({ name, declaredOff, dryRun });
+      if (!forced.ok) return forced;
+      const { current, decision } = forced.value;
+      if (!dryRun) log.warn({ vm: name, declaredOff, decision }, 'failover-forced');
+      return ok({ vm: reply(current), decision });
+    }),
+    recover: unary(async ({ vms, without, disk, dryRun }) => {
+      const recovered = await operations.recover({ vms, without, disk: disk === '' ? null : disk, dryRun });
+      if (recovered.ok && !dryRun) log.warn({ vms, without, disk, incarnation: recovered.value.incarnation }, 'recovered');
+      return recovered.ok ? ok(recoveredToWire(recovered.value)) : recovered;
+    }),
+    explainVm: unary(async ({ name }) => {
+      const explained = await operations.explain(name);
+      return explained.ok ? ok(explanationToWire(explained.value, reply(explained.value.current).status)) : explained;
+    }),
   };
 
   /** A handler that answers with a value or a refusal; anything thrown is our own fault and says so. */

@@ -167,7 +167,7 @@ function existing(name: string, wanted: VmWanted | null): string {
   return `name: VM "${name}" ${state}`;
 }
 
-function refusalOf(error: StoreError): Refusal {
+export function refusalOf(error: StoreError): Refusal {
   switch (error.kind) {
     case 'unavailable':
       return { code: 'UNAVAILABLE', detail: `no etcd quorum, nothing was changed: ${error.detail}` };

@@ -1,10 +1,11 @@
 // The summary as the messages of proto/colo/v1/coordinator.proto, where an empty string or 0 stands for "none".
 
-import type { Status, VmStatus, Vm } from '../../shared/gen/colo/v1/coordinator.js';
+import type { Explanation as ExplanationMessage, RecoverReply, Status, VmStatus, Vm } from '../../shared/gen/colo/v1/coordinator.js';
 import type { VmWanted } from '../../shared/core/model.js';
 import { specToWire } from '../../shared/io/wire/spec.js';
 import { uint64 } from '../../shared/io/wire/reader.js';
 import type { Summary, VmSummary } from '../core/summary.js';
+import type { Explanation, Recovered } from './operations.js';
 
 export function statusToWire(summary: Summary): Status {
   return {
@@ -63,5 +64,24 @@ function vmStatusToWire(vm: VmSummary): VmStatus {
     resyncTotalBytes: uint64(vm.resync?.totalBytes ?? 0),
     splitSuspected: vm.splitSuspected,
     onHold: vm.onHold,
+    storeBehind: vm.storeBehind,
   };
+}
+
+export function recoveredToWire(recovered: Recovered): RecoverReply {
+  return {
+    vms: recovered.vms.map(({ wanted, plan }) => {
+      const base = { name: wanted.spec.name, uid: wanted.uid, found: [...plan.found] };
+      if (plan.kind === 'agrees') return { ...base, changed: false, phase: '', epoch: 0, reason: '', wantedRunning: false };
+      const { phase, epoch, reason } = plan.record;
+      return { ...base, changed: true, phase, epoch, reason, wantedRunning: plan.wanted !== null };
+    }),
+    unknown: [...recovered.unknown],
+    incarnation: recovered.incarnation ?? '',
+  };
+}
+
+export function explanationToWire(explanation: Explanation, status: VmStatus | undefined): ExplanationMessage {
+  const { row, why, reason, orders } = explanation;
+  return { status, row, why, reason, orders: [...orders] };
 }

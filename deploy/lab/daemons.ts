@@ -71,7 +71,8 @@ export function writeConfigs(plan: LabPlan, host: HostPlan, qemu: QemuVersion): 
     qemu: { system: qemuProgram(qemu, 'qemu-system-x86_64'), img: qemuProgram(qemu, 'qemu-img') },
     launcher: 'detached',
   });
-  if (host.member) write(host, 'coordinator', { ...common, name: host.name, listen: host.coordinatorAddress });
+  // Benches kill the same VM hundreds of times within an hour, and want it protected again each time.
+  if (host.member) write(host, 'coordinator', { ...common, name: host.name, listen: host.coordinatorAddress, failoversPerHour: 100_000 });
 }
 
 function write(host: HostPlan, daemon: Daemon, config: object): void {

@@ -83,6 +83,7 @@ const wanted: z.ZodType<VmWanted> = z.object({
   spec,
   wanted: z.enum(['running', 'stopped', 'deleted']),
   protect: z.boolean(),
+  releasedAtMs: z.number().optional(),
 });
 
 const side: z.ZodType<Side> = z.object({ host: text.min(1), hostId: hostIds, born: epochs });
@@ -146,7 +147,7 @@ const host: z.ZodType<HostKey> = z.object({
   agentVersion: text,
 });
 
-const cluster: z.ZodType<Cluster> = z.object({ name: text.min(1), incarnation: incarnations });
+const cluster: z.ZodType<Cluster> = z.object({ name: text.min(1), incarnation: incarnations, termBase: count.optional() });
 const coordinator: z.ZodType<CoordinatorKey> = z.object({ name: text.min(1), address: text.min(1), session: text.min(1) });
 
 function codecOf<T extends object>(schema: z.ZodType<T>): Codec<T> {

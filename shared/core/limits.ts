@@ -32,10 +32,13 @@ export const PROTECT_FLOOR_MS = 60_000;
 /** Failed protection attempts back off from the first to the last of these, doubling. */
 export const PROTECT_BACKOFF_FIRST_MS = 1_000;
 export const PROTECT_BACKOFF_LAST_MS = 60_000;
-/** After a failover the next one of the same VM waits so long, unless the guest is not running at all. */
-export const FAILOVER_HOLD_DOWN_MS = 0;
-/** More failovers of one VM than this within an hour are held for the operator. */
-export const FAILOVERS_PER_HOUR = 60;
+/** More failovers of one VM than this within an hour, and it is not protected anew by itself. Configurable: `failoversPerHour`. */
+export const FAILOVERS_PER_HOUR = 12;
+/** So many failovers are remembered in a record; a budget above that is no limit. */
+export const FAILOVERS_KEPT = 100;
+/** Once a quarter of the budget is spent, re-protection pauses, from the first to the last of these, doubling with each failover. */
+export const HOLD_DOWN_FIRST_MS = 5_000;
+export const HOLD_DOWN_LAST_MS = 60_000;
 /** History entries kept in etcd per VM. */
 export const HISTORY_PER_VM = 200;
 /** Longest line that QMP may send, bytes. The largest answers (query-qmp-schema) are near 1 MiB. */

@@ -67,6 +67,8 @@ export interface VmWanted {
   readonly spec: VmSpec;
   readonly wanted: 'running' | 'stopped' | 'deleted';
   readonly protect: boolean;
+  /** Failovers up to this one, by its time in the record, count no more against the hourly budget: an operator looked into them. */
+  readonly releasedAtMs?: number | undefined;
 }
 
 // ---------------------------------------------------------------- what is
@@ -170,6 +172,11 @@ export interface HostKey {
 export interface Cluster {
   readonly name: string;
   readonly incarnation: Incarnation;
+  /**
+   * Added to the leader key's revision in every order. A store that was restored or emptied counts its revisions from an earlier point, and
+   * agents obey no term below the highest that they know: `coloctl recover` sets this above it. Absent = 0.
+   */
+  readonly termBase?: number | undefined;
 }
 
 // ---------------------------------------------------------------- orders

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { LineCounter, parseDocument, isNode } from 'yaml';
 import { z } from 'zod';
 import {
+  FAILOVERS_PER_HOUR,
   HEARTBEAT_INTERVAL_FLOOR_MS,
   HEARTBEAT_INTERVAL_MS,
   HEARTBEAT_PORT,
@@ -16,7 +17,9 @@ import {
 } from '../core/limits.js';
 import { fail, ok, type Result } from '../core/result.js';
 
-const name = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a lower-case name of letters, digits and hyphens, at most 63 long');
+const name = z
+  .string()
+  .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a lower-case name of letters, digits and hyphens, at most 63 long');
 const address = z.string().regex(/^(\[[0-9a-f:]+\]|[^\s:]+):\d{1,5}$/i, 'must be ADDRESS:PORT');
 const absolute = z.string().regex(/^\//, 'must be an absolute path');
 const logLevel = z.enum(['debug', 'info', 'warn', 'error']).default('info');
@@ -29,7 +32,10 @@ const etcd = z.strictObject({
 const clusterKeys = {
   cluster: name,
   /** All keys are under this; default `/colo/<cluster>`. */
-  prefix: z.string().regex(/^\/[^\s]*[^\s/]$/, 'must begin with / and not end with it').optional(),
+  prefix: z
+    .string()
+    .regex(/^\/[^\s]*[^\s/]$/, 'must begin with / and not end with it')
+    .optional(),
   etcd,
   /** The file needs an explicit yes for plaintext until certificates are configured. */
   insecureLab: z.boolean().default(false),
@@ -97,6 +103,8 @@ const coordinatorSchema = z.strictObject({
     .strictObject({ first: z.number().int().min(1024).max(65535), last: z.number().int().min(1024).max(65535) })
     .refine((range) => range.last - range.first >= 99, 'must hold at least 100 ports')
     .default({ first: 20000, last: 29999 }),
+  /** More failovers of one VM within an hour, and it is not protected anew by itself; above 100 = no limit. */
+  failoversPerHour: z.number().int().min(1).default(FAILOVERS_PER_HOUR),
 });
 
 export type AgentConfig = z.infer<typeof agentSchema> & { readonly prefix: string; readonly advertise: string };
@@ -121,7 +129,12 @@ export function parseYaml<T>(file: string, text: string, schema: z.ZodType<T>): 
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
   if (document.errors.length > 0) {
     return fail(
-      document.errors.map((error) => ({ file, line: lines.linePos(error.pos[0]).line, key: '', problem: error.message.split('\n')[0] ?? 'not YAML' })),
+      document.errors.map((error) => ({
+        file,
+        line: lines.linePos(error.pos[0]).line,
+        key: '',
+        problem: error.message.split('\n')[0] ?? 'not YAML',
+      })),
     );
   }
   const parsed = schema.safeParse(document.toJS() ?? {});

@@ -132,6 +132,7 @@ export function aCluster() {
   const listeners = new Set<() => void>();
   let snapshot: Snapshot | null = null;
   let lost: { readonly detail: string; readonly at: Instant } | null = null;
+  let doubt: string | null = null;
   let leadership: LeadershipState = { kind: 'leader', term: term(7) };
 
   for (const name of ['a', 'b', 'c']) {
@@ -157,6 +158,9 @@ export function aCluster() {
     clock,
     random,
     log: fakeLog(),
+    portRange: { first: 20000, last: 29999 },
+    failoversPerHour: 12,
+    storeDoubt: () => doubt,
     mirror: () => ({ snapshot, lost }),
     links: () => links,
     leadership: () => leadership,
@@ -216,6 +220,9 @@ export function aCluster() {
     decisions,
     api,
     coloctl,
+    doubt: (why: string | null) => {
+      doubt = why;
+    },
     lead: (state: LeadershipState) => {
       leadership = state;
     },

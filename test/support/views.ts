@@ -116,7 +116,17 @@ export function aHost(name: string, change: Partial<HostView> = {}): HostView {
     qemuVersion: '11.1.2',
     agentVersion: '0',
   };
-  return { key, heard: true, leased: true, freeDiskBytes: 100 * GIB, report: null, sides: 0, failedAgoMs: null, ...change };
+  return {
+    key,
+    heard: true,
+    leased: true,
+    freeDiskBytes: 100 * GIB,
+    peersSilentMs: {},
+    report: null,
+    sides: 0,
+    failedAgoMs: null,
+    ...change,
+  };
 }
 
 export function aView(change: Partial<VmView> = {}): VmView {
@@ -126,6 +136,7 @@ export function aView(change: Partial<VmView> = {}): VmView {
   return {
     incarnation: incarnation('inc-1'),
     term: term(7),
+    termBase: 0,
     wallMs: 1_700_000_000_000,
     late: false,
     wanted: aWanted(),
@@ -137,6 +148,7 @@ export function aView(change: Partial<VmView> = {}): VmView {
     durationsMs: {},
     portBlocksTaken: new Set(),
     portRange: { first: 20000, last: 29999 },
+    failoversPerHour: 12,
     ...change,
     record,
   };

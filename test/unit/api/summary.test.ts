@@ -24,6 +24,7 @@ const aPicture = (change: Partial<ClusterPicture> = {}): ClusterPicture => ({
   hosts: [aHostPicture('a', [aReport()]), aHostPicture('b', [aReport()])],
   coordinators: [],
   unreadable: [],
+  storeDoubt: null,
   ...change,
 });
 
@@ -98,7 +99,7 @@ describe('a VM', () => {
   });
 
   it('that is held by a decision -> its reason, and on hold', () => {
-    const decision = { reason: 'blind: neither agent is heard', hold: true };
+    const decision = { row: 'blind', reason: 'blind: neither agent is heard', hold: true };
     const vm = vmOf(aPicture({ vms: [{ name: 'web', wanted: aWish(), record: aRecord(), decision }] }));
     expect(vm).toMatchObject({ phase: 'protected', onHold: true, reason: 'blind: neither agent is heard' });
   });

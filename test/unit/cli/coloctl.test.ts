@@ -71,7 +71,7 @@ describe('coloctl status', () => {
     ['alone, and to be so', aWish({ protect: false }), aRecord({ phase: 'solo', secondary: null }), 3],
     ['stopped, and to run', aWish(), aRecord({ phase: 'stopped', primary: null, secondary: null }), 3],
     ['failed', aWish(), aRecord({ phase: 'failed' }), 4],
-    ['held', aWish(), aRecord({ phase: 'held' }), 4],
+    ['held', aWish(), aRecord({ phase: 'held', secondary: null }), 3],
   ] as const)('of a VM that is %s -> its exit code', async (_, wish, record, exit) => {
     const cluster = aCluster();
     cluster.wish(wish);

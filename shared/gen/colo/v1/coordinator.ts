@@ -67,6 +67,8 @@ export interface VmStatus {
   splitSuspected: boolean;
   /** Nothing may be decided now, and `reason` says why. */
   onHold: boolean;
+  /** Hosts have obeyed more than etcd knows of this VM: see Recover. */
+  storeBehind: boolean;
 }
 
 export interface HostStatus {
@@ -169,6 +171,67 @@ export interface GetVmRequest {
 export interface ChangeVmRequest {
   name: string;
   dryRun: boolean;
+}
+
+export interface ForceFailoverRequest {
+  name: string;
+  /** Hosts that the operator declares powered off. At least one. */
+  declaredOff: string[];
+  dryRun: boolean;
+}
+
+export interface ForceFailoverReply {
+  vm:
+    | Vm
+    | undefined;
+  /** What was decided, or with dry_run would be. */
+  decision: string;
+}
+
+export interface RecoverRequest {
+  /** Empty = all. */
+  vms: string[];
+  /** Hosts that the operator declares powered off. */
+  without: string[];
+  /** The host whose disk is to be the valid one; only with exactly one VM. Empty = none was chosen. */
+  disk: string;
+  dryRun: boolean;
+}
+
+export interface RecoveredVm {
+  name: string;
+  uid: string;
+  /** One line a host. */
+  found: string[];
+  /** False: the store agrees with the hosts, and nothing is written. */
+  changed: boolean;
+  /** What the record is to say. */
+  phase: string;
+  epoch: number;
+  reason: string;
+  /** The wish is changed to `running`, because a guest runs. */
+  wantedRunning: boolean;
+}
+
+export interface RecoverReply {
+  vms: RecoveredVm[];
+  /** QEMUs of VMs that the store does not know, one line each, with what to do. */
+  unknown: string[];
+  /** The cluster's new incarnation; empty = nothing was to be mended. */
+  incarnation: string;
+}
+
+export interface Explanation {
+  status:
+    | VmStatus
+    | undefined;
+  /** The row that holds now, and why there is such a row. */
+  row: string;
+  why: string;
+  /** What it says of this VM. */
+  reason: string;
+  /** Orders that are due now, `HOST: goal`. */
+  orders: string[];
 }
 
 function createBaseGetStatusRequest(): GetStatusRequest {
@@ -441,6 +504,7 @@ function createBaseVmStatus(): VmStatus {
     resyncTotalBytes: 0,
     splitSuspected: false,
     onHold: false,
+    storeBehind: false,
   };
 }
 
@@ -502,6 +566,9 @@ export const VmStatus: MessageFns<VmStatus> = {
     }
     if (message.onHold !== false) {
       writer.uint32(152).bool(message.onHold);
+    }
+    if (message.storeBehind !== false) {
+      writer.uint32(160).bool(message.storeBehind);
     }
     return writer;
   },
@@ -671,6 +738,14 @@ export const VmStatus: MessageFns<VmStatus> = {
             message.onHold = reader.bool();
             continue;
           }
+          case 20: {
+            if (tag !== 160) {
+              break;
+            }
+
+            message.storeBehind = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -738,6 +813,11 @@ export const VmStatus: MessageFns<VmStatus> = {
         : isSet(object.on_hold)
         ? globalThis.Boolean(object.on_hold)
         : false,
+      storeBehind: isSet(object.storeBehind)
+        ? globalThis.Boolean(object.storeBehind)
+        : isSet(object.store_behind)
+        ? globalThis.Boolean(object.store_behind)
+        : false,
     };
   },
 
@@ -800,6 +880,9 @@ export const VmStatus: MessageFns<VmStatus> = {
     if (message.onHold !== false) {
       obj.onHold = message.onHold;
     }
+    if (message.storeBehind !== false) {
+      obj.storeBehind = message.storeBehind;
+    }
     return obj;
   },
 
@@ -827,6 +910,7 @@ export const VmStatus: MessageFns<VmStatus> = {
     message.resyncTotalBytes = object.resyncTotalBytes ?? 0;
     message.splitSuspected = object.splitSuspected ?? false;
     message.onHold = object.onHold ?? false;
+    message.storeBehind = object.storeBehind ?? false;
     return message;
   },
 };
@@ -2420,6 +2504,742 @@ export const ChangeVmRequest: MessageFns<ChangeVmRequest> = {
   },
 };
 
+function createBaseForceFailoverRequest(): ForceFailoverRequest {
+  return { name: "", declaredOff: [], dryRun: false };
+}
+
+export const ForceFailoverRequest: MessageFns<ForceFailoverRequest> = {
+  encode(message: ForceFailoverRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    for (const v of message.declaredOff) {
+      writer.uint32(18).string(v!);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(24).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForceFailoverRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForceFailoverRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.declaredOff.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ForceFailoverRequest {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      declaredOff: globalThis.Array.isArray(object?.declaredOff)
+        ? object.declaredOff.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.declared_off)
+        ? object.declared_off.map((e: any) => globalThis.String(e))
+        : [],
+      dryRun: isSet(object.dryRun)
+        ? globalThis.Boolean(object.dryRun)
+        : isSet(object.dry_run)
+        ? globalThis.Boolean(object.dry_run)
+        : false,
+    };
+  },
+
+  toJSON(message: ForceFailoverRequest): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.declaredOff?.length) {
+      obj.declaredOff = message.declaredOff;
+    }
+    if (message.dryRun !== false) {
+      obj.dryRun = message.dryRun;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ForceFailoverRequest>, I>>(base?: I): ForceFailoverRequest {
+    return ForceFailoverRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ForceFailoverRequest>, I>>(object: I): ForceFailoverRequest {
+    const message = createBaseForceFailoverRequest();
+    message.name = object.name ?? "";
+    message.declaredOff = object.declaredOff?.map((e) => e) || [];
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseForceFailoverReply(): ForceFailoverReply {
+  return { vm: undefined, decision: "" };
+}
+
+export const ForceFailoverReply: MessageFns<ForceFailoverReply> = {
+  encode(message: ForceFailoverReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vm !== undefined) {
+      Vm.encode(message.vm, writer.uint32(10).fork()).join();
+    }
+    if (message.decision !== "") {
+      writer.uint32(18).string(message.decision);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForceFailoverReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForceFailoverReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vm = Vm.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.decision = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ForceFailoverReply {
+    return {
+      vm: isSet(object.vm) ? Vm.fromJSON(object.vm) : undefined,
+      decision: isSet(object.decision) ? globalThis.String(object.decision) : "",
+    };
+  },
+
+  toJSON(message: ForceFailoverReply): unknown {
+    const obj: any = {};
+    if (message.vm !== undefined) {
+      obj.vm = Vm.toJSON(message.vm);
+    }
+    if (message.decision !== "") {
+      obj.decision = message.decision;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ForceFailoverReply>, I>>(base?: I): ForceFailoverReply {
+    return ForceFailoverReply.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ForceFailoverReply>, I>>(object: I): ForceFailoverReply {
+    const message = createBaseForceFailoverReply();
+    message.vm = (object.vm !== undefined && object.vm !== null) ? Vm.fromPartial(object.vm) : undefined;
+    message.decision = object.decision ?? "";
+    return message;
+  },
+};
+
+function createBaseRecoverRequest(): RecoverRequest {
+  return { vms: [], without: [], disk: "", dryRun: false };
+}
+
+export const RecoverRequest: MessageFns<RecoverRequest> = {
+  encode(message: RecoverRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.vms) {
+      writer.uint32(10).string(v!);
+    }
+    for (const v of message.without) {
+      writer.uint32(18).string(v!);
+    }
+    if (message.disk !== "") {
+      writer.uint32(26).string(message.disk);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(32).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RecoverRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRecoverRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vms.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.without.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.disk = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RecoverRequest {
+    return {
+      vms: globalThis.Array.isArray(object?.vms) ? object.vms.map((e: any) => globalThis.String(e)) : [],
+      without: globalThis.Array.isArray(object?.without) ? object.without.map((e: any) => globalThis.String(e)) : [],
+      disk: isSet(object.disk) ? globalThis.String(object.disk) : "",
+      dryRun: isSet(object.dryRun)
+        ? globalThis.Boolean(object.dryRun)
+        : isSet(object.dry_run)
+        ? globalThis.Boolean(object.dry_run)
+        : false,
+    };
+  },
+
+  toJSON(message: RecoverRequest): unknown {
+    const obj: any = {};
+    if (message.vms?.length) {
+      obj.vms = message.vms;
+    }
+    if (message.without?.length) {
+      obj.without = message.without;
+    }
+    if (message.disk !== "") {
+      obj.disk = message.disk;
+    }
+    if (message.dryRun !== false) {
+      obj.dryRun = message.dryRun;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RecoverRequest>, I>>(base?: I): RecoverRequest {
+    return RecoverRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RecoverRequest>, I>>(object: I): RecoverRequest {
+    const message = createBaseRecoverRequest();
+    message.vms = object.vms?.map((e) => e) || [];
+    message.without = object.without?.map((e) => e) || [];
+    message.disk = object.disk ?? "";
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseRecoveredVm(): RecoveredVm {
+  return { name: "", uid: "", found: [], changed: false, phase: "", epoch: 0, reason: "", wantedRunning: false };
+}
+
+export const RecoveredVm: MessageFns<RecoveredVm> = {
+  encode(message: RecoveredVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.uid !== "") {
+      writer.uint32(18).string(message.uid);
+    }
+    for (const v of message.found) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.changed !== false) {
+      writer.uint32(32).bool(message.changed);
+    }
+    if (message.phase !== "") {
+      writer.uint32(42).string(message.phase);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(48).uint64(message.epoch);
+    }
+    if (message.reason !== "") {
+      writer.uint32(58).string(message.reason);
+    }
+    if (message.wantedRunning !== false) {
+      writer.uint32(64).bool(message.wantedRunning);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RecoveredVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRecoveredVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.uid = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.found.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.changed = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.phase = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.wantedRunning = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RecoveredVm {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      uid: isSet(object.uid) ? globalThis.String(object.uid) : "",
+      found: globalThis.Array.isArray(object?.found) ? object.found.map((e: any) => globalThis.String(e)) : [],
+      changed: isSet(object.changed) ? globalThis.Boolean(object.changed) : false,
+      phase: isSet(object.phase) ? globalThis.String(object.phase) : "",
+      epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      wantedRunning: isSet(object.wantedRunning)
+        ? globalThis.Boolean(object.wantedRunning)
+        : isSet(object.wanted_running)
+        ? globalThis.Boolean(object.wanted_running)
+        : false,
+    };
+  },
+
+  toJSON(message: RecoveredVm): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.uid !== "") {
+      obj.uid = message.uid;
+    }
+    if (message.found?.length) {
+      obj.found = message.found;
+    }
+    if (message.changed !== false) {
+      obj.changed = message.changed;
+    }
+    if (message.phase !== "") {
+      obj.phase = message.phase;
+    }
+    if (message.epoch !== 0) {
+      obj.epoch = Math.round(message.epoch);
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    if (message.wantedRunning !== false) {
+      obj.wantedRunning = message.wantedRunning;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RecoveredVm>, I>>(base?: I): RecoveredVm {
+    return RecoveredVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RecoveredVm>, I>>(object: I): RecoveredVm {
+    const message = createBaseRecoveredVm();
+    message.name = object.name ?? "";
+    message.uid = object.uid ?? "";
+    message.found = object.found?.map((e) => e) || [];
+    message.changed = object.changed ?? false;
+    message.phase = object.phase ?? "";
+    message.epoch = object.epoch ?? 0;
+    message.reason = object.reason ?? "";
+    message.wantedRunning = object.wantedRunning ?? false;
+    return message;
+  },
+};
+
+function createBaseRecoverReply(): RecoverReply {
+  return { vms: [], unknown: [], incarnation: "" };
+}
+
+export const RecoverReply: MessageFns<RecoverReply> = {
+  encode(message: RecoverReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.vms) {
+      RecoveredVm.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.unknown) {
+      writer.uint32(18).string(v!);
+    }
+    if (message.incarnation !== "") {
+      writer.uint32(26).string(message.incarnation);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RecoverReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRecoverReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vms.push(RecoveredVm.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.unknown.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.incarnation = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RecoverReply {
+    return {
+      vms: globalThis.Array.isArray(object?.vms) ? object.vms.map((e: any) => RecoveredVm.fromJSON(e)) : [],
+      unknown: globalThis.Array.isArray(object?.unknown) ? object.unknown.map((e: any) => globalThis.String(e)) : [],
+      incarnation: isSet(object.incarnation) ? globalThis.String(object.incarnation) : "",
+    };
+  },
+
+  toJSON(message: RecoverReply): unknown {
+    const obj: any = {};
+    if (message.vms?.length) {
+      obj.vms = message.vms.map((e) => RecoveredVm.toJSON(e));
+    }
+    if (message.unknown?.length) {
+      obj.unknown = message.unknown;
+    }
+    if (message.incarnation !== "") {
+      obj.incarnation = message.incarnation;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RecoverReply>, I>>(base?: I): RecoverReply {
+    return RecoverReply.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RecoverReply>, I>>(object: I): RecoverReply {
+    const message = createBaseRecoverReply();
+    message.vms = object.vms?.map((e) => RecoveredVm.fromPartial(e)) || [];
+    message.unknown = object.unknown?.map((e) => e) || [];
+    message.incarnation = object.incarnation ?? "";
+    return message;
+  },
+};
+
+function createBaseExplanation(): Explanation {
+  return { status: undefined, row: "", why: "", reason: "", orders: [] };
+}
+
+export const Explanation: MessageFns<Explanation> = {
+  encode(message: Explanation, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.status !== undefined) {
+      VmStatus.encode(message.status, writer.uint32(10).fork()).join();
+    }
+    if (message.row !== "") {
+      writer.uint32(18).string(message.row);
+    }
+    if (message.why !== "") {
+      writer.uint32(26).string(message.why);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    for (const v of message.orders) {
+      writer.uint32(42).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Explanation {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExplanation();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.status = VmStatus.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.row = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.why = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.orders.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Explanation {
+    return {
+      status: isSet(object.status) ? VmStatus.fromJSON(object.status) : undefined,
+      row: isSet(object.row) ? globalThis.String(object.row) : "",
+      why: isSet(object.why) ? globalThis.String(object.why) : "",
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      orders: globalThis.Array.isArray(object?.orders) ? object.orders.map((e: any) => globalThis.String(e)) : [],
+    };
+  },
+
+  toJSON(message: Explanation): unknown {
+    const obj: any = {};
+    if (message.status !== undefined) {
+      obj.status = VmStatus.toJSON(message.status);
+    }
+    if (message.row !== "") {
+      obj.row = message.row;
+    }
+    if (message.why !== "") {
+      obj.why = message.why;
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    if (message.orders?.length) {
+      obj.orders = message.orders;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Explanation>, I>>(base?: I): Explanation {
+    return Explanation.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Explanation>, I>>(object: I): Explanation {
+    const message = createBaseExplanation();
+    message.status = (object.status !== undefined && object.status !== null)
+      ? VmStatus.fromPartial(object.status)
+      : undefined;
+    message.row = object.row ?? "";
+    message.why = object.why ?? "";
+    message.reason = object.reason ?? "";
+    message.orders = object.orders?.map((e) => e) || [];
+    return message;
+  },
+};
+
 export type CoordinatorServiceService = typeof CoordinatorServiceService;
 export const CoordinatorServiceService = {
   getStatus: {
@@ -2527,6 +3347,46 @@ export const CoordinatorServiceService = {
     responseSerialize: (value: Vm): Buffer => Buffer.from(Vm.encode(value).finish()),
     responseDeserialize: (value: Buffer): Vm => Vm.decode(value),
   },
+  /** Ends the hold of a VM whose hourly budget of failovers is spent. */
+  releaseVm: {
+    path: "/colo.v1.CoordinatorService/ReleaseVm" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ChangeVmRequest): Buffer => Buffer.from(ChangeVmRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ChangeVmRequest => ChangeVmRequest.decode(value),
+    responseSerialize: (value: Vm): Buffer => Buffer.from(Vm.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Vm => Vm.decode(value),
+  },
+  /** The operator chooses a side where the table holds. FAILED_PRECONDITION with the reason where he may not. */
+  forceFailover: {
+    path: "/colo.v1.CoordinatorService/ForceFailover" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ForceFailoverRequest): Buffer => Buffer.from(ForceFailoverRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ForceFailoverRequest => ForceFailoverRequest.decode(value),
+    responseSerialize: (value: ForceFailoverReply): Buffer => Buffer.from(ForceFailoverReply.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ForceFailoverReply => ForceFailoverReply.decode(value),
+  },
+  /** Makes the records follow what the hosts have, after etcd was restored or emptied. */
+  recover: {
+    path: "/colo.v1.CoordinatorService/Recover" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RecoverRequest): Buffer => Buffer.from(RecoverRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RecoverRequest => RecoverRequest.decode(value),
+    responseSerialize: (value: RecoverReply): Buffer => Buffer.from(RecoverReply.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RecoverReply => RecoverReply.decode(value),
+  },
+  /** Why a VM is as it is: the row of the table that holds now. */
+  explainVm: {
+    path: "/colo.v1.CoordinatorService/ExplainVm" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetVmRequest): Buffer => Buffer.from(GetVmRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetVmRequest => GetVmRequest.decode(value),
+    responseSerialize: (value: Explanation): Buffer => Buffer.from(Explanation.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Explanation => Explanation.decode(value),
+  },
 } as const;
 
 export interface CoordinatorServiceServer extends UntypedServiceImplementation {
@@ -2547,6 +3407,14 @@ export interface CoordinatorServiceServer extends UntypedServiceImplementation {
   unprotectVm: handleUnaryCall<ChangeVmRequest, Vm>;
   /** FAILED_PRECONDITION unless the VM is stopped. */
   deleteVm: handleUnaryCall<ChangeVmRequest, Vm>;
+  /** Ends the hold of a VM whose hourly budget of failovers is spent. */
+  releaseVm: handleUnaryCall<ChangeVmRequest, Vm>;
+  /** The operator chooses a side where the table holds. FAILED_PRECONDITION with the reason where he may not. */
+  forceFailover: handleUnaryCall<ForceFailoverRequest, ForceFailoverReply>;
+  /** Makes the records follow what the hosts have, after etcd was restored or emptied. */
+  recover: handleUnaryCall<RecoverRequest, RecoverReply>;
+  /** Why a VM is as it is: the row of the table that holds now. */
+  explainVm: handleUnaryCall<GetVmRequest, Explanation>;
 }
 
 export interface CoordinatorServiceClient extends Client {
@@ -2690,6 +3558,67 @@ export interface CoordinatorServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Vm) => void,
+  ): ClientUnaryCall;
+  /** Ends the hold of a VM whose hourly budget of failovers is spent. */
+  releaseVm(request: ChangeVmRequest, callback: (error: ServiceError | null, response: Vm) => void): ClientUnaryCall;
+  releaseVm(
+    request: ChangeVmRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Vm) => void,
+  ): ClientUnaryCall;
+  releaseVm(
+    request: ChangeVmRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Vm) => void,
+  ): ClientUnaryCall;
+  /** The operator chooses a side where the table holds. FAILED_PRECONDITION with the reason where he may not. */
+  forceFailover(
+    request: ForceFailoverRequest,
+    callback: (error: ServiceError | null, response: ForceFailoverReply) => void,
+  ): ClientUnaryCall;
+  forceFailover(
+    request: ForceFailoverRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ForceFailoverReply) => void,
+  ): ClientUnaryCall;
+  forceFailover(
+    request: ForceFailoverRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ForceFailoverReply) => void,
+  ): ClientUnaryCall;
+  /** Makes the records follow what the hosts have, after etcd was restored or emptied. */
+  recover(
+    request: RecoverRequest,
+    callback: (error: ServiceError | null, response: RecoverReply) => void,
+  ): ClientUnaryCall;
+  recover(
+    request: RecoverRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RecoverReply) => void,
+  ): ClientUnaryCall;
+  recover(
+    request: RecoverRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RecoverReply) => void,
+  ): ClientUnaryCall;
+  /** Why a VM is as it is: the row of the table that holds now. */
+  explainVm(
+    request: GetVmRequest,
+    callback: (error: ServiceError | null, response: Explanation) => void,
+  ): ClientUnaryCall;
+  explainVm(
+    request: GetVmRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Explanation) => void,
+  ): ClientUnaryCall;
+  explainVm(
+    request: GetVmRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Explanation) => void,
   ): ClientUnaryCall;
 }
 
