@@ -81,7 +81,10 @@ class Agent implements AgentLoop {
     this.#journal = journals.agent;
     this.#session = ports.random.id();
     this.#lastTickAt = ports.clock.now();
-    for (const journal of journals.vms) this.#adopt(journal);
+    for (const journal of journals.vms) {
+      const { vm, orders } = this.#add(journal.vm, journal);
+      orders.waitFor(this.#adopt(vm, journal));
+    }
     this.#tick(this.#lastTickAt);
   }
 
@@ -160,12 +163,14 @@ class Agent implements AgentLoop {
     },
   };
 
-  /** An earlier agent's QEMU: its process is looked for, and its monitor then tells the rest. Orders that were cut off come again. */
-  #adopt(journal: VmJournal): void {
-    const { vm } = this.#add(journal.vm, journal);
+  /**
+   * An earlier agent's QEMU: its process is looked for, and its monitor then tells the rest. Orders that were cut off come again. The
+   * disk is looked at first, so that whoever hears of a QEMU hears of its disk in the same report.
+   */
+  async #adopt(vm: Vm, journal: VmJournal): Promise<void> {
     const { qemu } = journal;
-    void refreshDisk(vm);
-    if (qemu === null || qemu.death !== null) return;
+    await refreshDisk(vm);
+    if (this.#closed || qemu === null || qemu.death !== null) return;
     const [socket] = vm.sockets(qemu.born);
     vm.process = qemu.external || socket === undefined ? null : this.#ports.qemus.processOf(journal.vm, qemu.born, socket);
     const isThere = qemu.external || (vm.process !== null && this.#ports.qemus.inspect(vm.process) === 'running');

@@ -19,6 +19,8 @@ export interface Seen {
   readonly connectedAt: Instant;
   /** MIGRATION reported `colo`, or the facts did, and no COLO_EXIT came since. */
   readonly coloSince: Instant | null;
+  /** This connection was there when COLO began: an event of the pair that did not come was not sent. */
+  readonly sawBegin: boolean;
   readonly coloExit: { readonly at: Instant; readonly mode: string; readonly reason: string } | null;
   readonly lastStopAt: Instant | null;
   readonly lastResumeAt: Instant | null;
@@ -38,6 +40,7 @@ export function nothingSeen(connectedAt: Instant): Seen {
   return {
     connectedAt,
     coloSince: null,
+    sawBegin: false,
     coloExit: null,
     lastStopAt: null,
     lastResumeAt: null,
@@ -51,7 +54,7 @@ export function nothingSeen(connectedAt: Instant): Seen {
 
 /** A new attempt begins: what the last pair left behind is no evidence about this one. */
 export function forgetPair(seen: Seen): Seen {
-  return { ...seen, coloSince: null, coloExit: null, checkpoints: 0, breaks: [], peerDiskError: false };
+  return { ...seen, coloSince: null, sawBegin: false, coloExit: null, checkpoints: 0, breaks: [], peerDiskError: false };
 }
 
 export function seeEvent(seen: Seen, event: QmpEvent, names: VmNames): Seen {
@@ -61,7 +64,9 @@ export function seeEvent(seen: Seen, event: QmpEvent, names: VmNames): Seen {
     case 'RESUME':
       return { ...seen, lastResumeAt: event.at, checkpoints: seen.coloSince === null ? seen.checkpoints : seen.checkpoints + 1 };
     case 'MIGRATION':
-      return event.data['status'] === 'colo' && seen.coloSince === null ? { ...seen, coloSince: event.at, checkpoints: 0 } : seen;
+      return event.data['status'] === 'colo' && seen.coloSince === null
+        ? { ...seen, coloSince: event.at, sawBegin: true, checkpoints: 0 }
+        : seen;
     case 'COLO_EXIT': {
       const [mode, reason] = [text(event, 'mode'), text(event, 'reason')];
       const left = { ...seen, coloSince: null, coloExit: { at: event.at, mode, reason } };

@@ -39,8 +39,13 @@ export class Orders {
   /** Answers when the order is on disk, or refused. */
   obey(order: Order): Promise<OrderAnswer> {
     const turn = this.#last.then(() => this.#obey(order));
-    this.#last = turn;
+    this.#last = turn.catch(() => undefined);
     return turn;
+  }
+
+  /** Orders wait until then, because what is here is not known yet. */
+  waitFor(known: Promise<void>): void {
+    this.#last = this.#last.then(() => known);
   }
 
   async #obey(order: Order): Promise<OrderAnswer> {

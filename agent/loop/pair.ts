@@ -2,7 +2,7 @@
 // the procedure itself does not ask, and the journal is written while QEMU works wherever the order of things allows.
 
 import { COMMAND_MS, EVENT_HELD_BACK_MS, PROOF_AGAIN_MS, PROOF_MS } from '../core/bounds.js';
-import { primaryFailover, secondaryFailover } from '../core/procedures/failover.js';
+import { primaryFailover, secondaryFailover, secondaryParting } from '../core/procedures/failover.js';
 import {
   liveResumeReplication,
   primaryResumeReplication,
@@ -17,6 +17,7 @@ import { forgetPair } from '../core/seen.js';
 import { refreshDisk, stampParents } from './disk.js';
 import { lookNow } from './look.js';
 import { runSteps } from './procedure.js';
+import { readQemuLog } from './qemu-log.js';
 import type { ActionResult } from './tasks.js';
 import type { Task, Vm } from './vm.js';
 import { assert } from '../../shared/core/assert.js';
@@ -145,7 +146,8 @@ async function partFromPrimary(vm: Vm, task: Task): Promise<ActionResult | null>
     // COLO_EXIT is said once. An agent that was not there when it was said looks at the guest: one that runs is not in the middle of a
     // checkpoint, because a secondary stands still from a checkpoint's beginning to its end, and no new one can begin after the yank.
     await lookNow(vm);
-    const runs = vm.facts?.running === true && vm.facts.runstate === 'running' && vm.situation() === 'secondary';
+    const missed = vm.seen?.sawBegin !== true;
+    const runs = missed && vm.facts?.running === true && vm.facts.runstate === 'running' && vm.situation() === 'secondary';
     if (!runs) return done.result;
     vm.ports.log.warn({ vm: vm.name, born }, 'colo-exit-inferred');
     await vm.saveQemu(born, () => ({ coloExited: true }));

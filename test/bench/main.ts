@@ -7,6 +7,7 @@ import { bringUp, openLab, takeDown } from '../../deploy/lab/lab.js';
 import type { LabPlan } from '../../deploy/lab/plan.js';
 import { QEMU_VERSIONS, type QemuVersion } from '../../deploy/lab/tree.js';
 import { benchFailover, type FailoverResult } from './failover.js';
+import { benchFaults } from './faults.js';
 
 interface Options {
   readonly rounds: number;
@@ -61,5 +62,16 @@ program
   .option('--lab <name>', 'use this lab, which is up, instead of an own one')
   .option('--qemu <version>', QEMU_VERSIONS.join(' or '), '11.1')
   .action((options: Options) => onLab(options, (plan) => benchFailover(plan, options.rounds, say)));
+
+program
+  .command('faults')
+  .description('every fault of the table, done to the primary and to the secondary: who goes on, how soon, what a client notices')
+  .option('-n, --rounds <count>', 'how often each', count, 1)
+  .option('--only <text>', 'only faults whose name contains this')
+  .option('--lab <name>', 'use this lab, which is up, instead of an own one')
+  .option('--qemu <version>', QEMU_VERSIONS.join(' or '), '11.1')
+  .action((options: Options & { readonly only?: string }) =>
+    onLab(options, (plan) => benchFaults(plan, options.rounds, options.only ?? null, say)),
+  );
 
 await program.parseAsync();

@@ -25,6 +25,22 @@ export function primaryFailover(context: ProcedureContext): Procedure {
 }
 
 /**
+ * The first steps of Secondary Failover by themselves, which release nothing: QEMU is freed from its dead peer and says by COLO_EXIT that no
+ * checkpoint is half loaded. Whether the last one was loaded whole can only then be read in its log.
+ */
+export function secondaryParting(context: ProcedureContext): Procedure {
+  return { name: 'secondary-parting', releasedAfter: null, steps: partSecondary(context) };
+}
+
+function partSecondary(context: ProcedureContext): readonly Step[] {
+  return [
+    yank({ type: 'migration' }),
+    ...context.names.nics.flatMap((nic) => [yank({ type: 'chardev', id: nic.redIn }), yank({ type: 'chardev', id: nic.redOut })]),
+    ...(context.coloExited ? [] : [waitColoExit()]),
+  ];
+}
+
+/**
  * The primary died: the secondary goes on alone, ready to become the next primary. Without COLO_EXIT(secondary) it ends `unknown`
  * before anything was released, because a checkpoint may be half loaded. The rewriters stay: open connections need them.
  */
@@ -35,9 +51,7 @@ export function secondaryFailover(context: ProcedureContext): Procedure {
     name: 'secondary-failover',
     releasedAfter: lastFilter === undefined ? 'wait guest running' : `object-del ${lastFilter}`,
     steps: [
-      yank({ type: 'migration' }),
-      ...nics.flatMap((nic) => [yank({ type: 'chardev', id: nic.redIn }), yank({ type: 'chardev', id: nic.redOut })]),
-      ...(context.coloExited ? [] : [waitColoExit()]),
+      ...partSecondary(context),
       ...stopExports(),
       lostHeartbeat(),
       ...waitReleased('secondary'),

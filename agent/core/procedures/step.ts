@@ -9,6 +9,7 @@ export const PROCEDURES = [
   'secondary-start',
   'primary-start',
   'primary-failover',
+  'secondary-parting',
   'secondary-failover',
   'primary-resume-replication',
   'secondary-resume-replication',

@@ -10,7 +10,7 @@ import { keysOf } from '../../../shared/core/keys.js';
 import { fail, ok, type Result } from '../../../shared/core/result.js';
 import { fakeClock, fakeLog, fakeRandom } from '../../fakes/clock.js';
 import { fakeEtcd } from '../../fakes/store.js';
-import { anAgent, HERE } from './builders.js';
+import { anAgent, HERE, UID } from './builders.js';
 
 const PROCESS = { pid: 4711, startTime: '1', bootId: 'boot' };
 const CAPABLE: Readonly<Record<string, Json>> = {
@@ -41,7 +41,7 @@ export const SECONDARY: Readonly<Record<string, Json>> = {
   'query-migrate': { status: 'colo' },
 };
 
-export type Doing = { readonly what: 'journal' | 'command' | 'oob' | 'kill' | 'tap'; readonly name: string };
+export type Doing = { readonly what: 'journal' | 'command' | 'oob' | 'kill' | 'tap' | 'launch'; readonly name: string };
 
 export class FakeWorld {
   readonly clock = fakeClock();
@@ -140,7 +140,10 @@ export class FakeWorld {
       store: this.store,
       journal: { saveVm: (journal) => write(journal.goal.kind), saveAgent: () => write('agent') },
       qemus: {
-        launch: () => Promise.resolve(ok(PROCESS)),
+        launch: () => {
+          this.doings.push({ what: 'launch', name: '' });
+          return Promise.resolve(ok(PROCESS));
+        },
         processOf: () => (this.process === 'gone' ? null : PROCESS),
         inspect: () => this.process,
         kill: () => {
@@ -164,7 +167,7 @@ export class FakeWorld {
               sizeBytes: 1,
               stamp: {
                 format: 1,
-                uid: anAgent().hostId as never,
+                uid: UID,
                 diskId: 'd' as never,
                 epoch: epoch(2),
                 state: 'clean',

@@ -68,10 +68,11 @@ describe('an order to release', () => {
     expect(await agent.order(anOrder(releaseSecondary))).toMatchObject({ refusal: 'not-permitted-now' });
   });
 
-  it('without COLO_EXIT -> ends unreleased after its bound, and says so', async () => {
+  it('without COLO_EXIT and with a guest that stands still -> ends unreleased after its bound, and says so', async () => {
     const world = new FakeWorld();
-    world.answers = { ...SECONDARY };
+    world.answers = { ...SECONDARY, 'query-status': { status: 'colo', running: false } };
     const agent = await adopted(world, secondary());
+    world.emit('MIGRATION', { status: 'colo' });
     await agent.order(anOrder(releaseSecondary));
     await world.clock.advance(1_500);
     const report = vmOf(agent.report());
@@ -118,8 +119,9 @@ describe('a death', () => {
     const world = new FakeWorld();
     world.process = 'gone';
     const agent = world.start([aJournal()]);
-    expect(vmOf(agent.report()).qemu).toMatchObject({ kind: 'dead', born: 2 });
+    expect(vmOf(agent.report()).qemu.kind).toBe('unknown');
     await world.clock.settle();
+    expect(vmOf(agent.report())).toMatchObject({ qemu: { kind: 'dead', born: 2 }, disk: { state: 'clean' } });
   });
 
   it('after the guest powered off -> carries that with it', async () => {
@@ -160,6 +162,18 @@ describe('a QEMU', () => {
       coloExited: true,
       pair: { state: 'hard', evidence: ['COLO_EXIT secondary error 0 ms ago'] },
     });
+  });
+});
+
+describe('an order that comes before the agent knows what is here', () => {
+  it('-> waits for that, and starts no second QEMU', async () => {
+    const world = new FakeWorld();
+    const journal = aJournal({ outcome: { kind: 'open' } });
+    const agent = world.start([journal]);
+    expect(await agent.order(anOrder(journal.goal, { epoch: epoch(2) }))).toEqual({ kind: 'accepted' });
+    await world.clock.advance(500);
+    expect(vmOf(agent.report())).toMatchObject({ aloneSince: 2, qemu: { kind: 'alive', role: 'alone' } });
+    expect(world.takeDoings().filter((each) => each.startsWith('launch'))).toEqual([]);
   });
 });
 
