@@ -11,6 +11,8 @@ import { failure, type CliWorld, type Failure } from './world.js';
 
 export const DEFAULT_ENDPOINTS = '127.0.0.1:7500';
 const READ_MS = 1_500;
+/** A coordinator that lives answers within milliseconds, and a new process needs some for its first connection. */
+const HURRY_MS = 400;
 /** The coordinator's own tries at etcd must fit in. */
 const CHANGE_MS = 5_000;
 
@@ -42,27 +44,31 @@ export function openSession(world: CliWorld, endpoints: readonly string[]): Sess
     method: RpcMethod<Request, Response>,
     request: Request,
     deadlineMs: number,
+    isQuestion: boolean,
     isGood: (response: Response) => boolean = () => true,
   ): Promise<Result<Response, Failure>> {
     const tried: { readonly address: string; readonly error: RpcError }[] = [];
     let secondBest: Response | null = null;
-    for (const line of lines) {
-      const answer = await line.call(method, request, deadlineMs);
+    // A dark host answers nothing at all: for a question, all are asked in a hurry before any is waited for. A change is made with patience.
+    const asked = lines;
+    const rounds = deadlineMs > HURRY_MS && isQuestion ? [HURRY_MS, deadlineMs] : [deadlineMs];
+    for (const [line, patienceMs] of rounds.flatMap((each) => asked.map((one) => [one, each] as const))) {
+      const answer = await line.call(method, request, patienceMs);
       if (answer.ok && isGood(answer.value)) {
         lines = [line, ...lines.filter((each) => each !== line)];
         return answer;
       }
       if (answer.ok) secondBest ??= answer.value;
       else if (answer.error.kind === 'refused' && !isForeign(answer.error)) return fail(refusal(answer.error));
-      else tried.push({ address: line.address, error: answer.error });
+      else if (patienceMs === deadlineMs) tried.push({ address: line.address, error: answer.error });
     }
     return secondBest === null ? fail(unreachable(tried)) : ok(secondBest);
   }
 
   return {
-    read: (method, request) => ask(method, request, READ_MS),
-    change: (method, request) => ask(method, request, CHANGE_MS),
-    status: () => ask(service.getStatus, {}, READ_MS, (status) => status.problemKind !== 'store'),
+    read: (method, request) => ask(method, request, READ_MS, true),
+    change: (method, request) => ask(method, request, CHANGE_MS, false),
+    status: () => ask(service.getStatus, {}, READ_MS, true, (status) => status.problemKind !== 'store'),
     lines: () => lines,
     close: () => {
       for (const each of lines) each.close();
