@@ -13,6 +13,9 @@ import type { HostView, VmView } from './view.js';
 
 export const RECOVERED = 'recovered';
 
+/** Edges that ordered nothing have left no trace on any host, and no epoch is to be used twice. */
+const EPOCH_MARGIN = 100;
+
 export interface RecoveryWishes {
   readonly off: DeclaredOff;
   /** The host whose disk the operator chose for this VM; null = none. */
@@ -48,7 +51,7 @@ export function planRecovery(view: VmView, wishes: RecoveryWishes): Result<Recov
   if (!isBehind && !isOwnQuestion && wishes.disk === null) return ok({ kind: 'agrees', found });
   const unsure = hosts.find((each) => each.report?.qemu.kind === 'starting' || each.report?.qemu.kind === 'unknown');
   if (unsure !== undefined) return fail(`host ${unsure.key.host} is still looking at its QEMU: try again in a moment`);
-  const top = Math.max(record.epoch, ...hosts.map((each) => each.report?.epoch ?? 0));
+  const top = Math.max(record.epoch, ...hosts.map((each) => each.report?.epoch ?? 0)) + EPOCH_MARGIN;
   const raised: VmView = { ...view, record: { ...record, epoch: epoch(top) } };
   const patch = whatIs(raised, hosts, wishes);
   if (!patch.ok) return patch;

@@ -1,77 +1,17 @@
 // The real loop, table and leadership over a store and hosts in memory, on virtual time: the life of a VM from its definition to its end.
 
 import { afterEach, describe, expect, it } from 'vitest';
-import { followStore } from '../../../coordinator/catalogue.js';
-import { createLeadership } from '../../../coordinator/leadership.js';
-import { runCoordinator } from '../../../coordinator/loop.js';
-import { clusterCodec, historyCodec, hostKeyCodec, vmRecordCodec, vmWantedCodec } from '../../../shared/core/codec.js';
-import { epoch, incarnation } from '../../../shared/core/ids.js';
-import { keysOf } from '../../../shared/core/keys.js';
-import type { HistoryEntry, VmRecord, VmWanted } from '../../../shared/core/model.js';
-import { fakeAgents } from '../../fakes/agents.js';
-import { fakeClock, fakeRandom, fakeLog } from '../../fakes/clock.js';
-import { fakeEtcd } from '../../fakes/store.js';
-import { aReport, aSpec, aWanted } from '../../support/views.js';
+import { epoch } from '../../../shared/core/ids.js';
+import { controlWorld, keys, type ControlWorld } from '../../support/control.js';
+import { aReport, aSpec } from '../../support/views.js';
 
-const keys = keysOf('/colo/test');
 const BOUND_MS = 30_000;
 
-function world(hosts: readonly string[] = ['host1', 'host2', 'host3']) {
-  const clock = fakeClock();
-  const etcd = fakeEtcd(clock);
-  const running: { wake(vm: string | null): void; close(): void }[] = [];
-  etcd.put(keys.cluster, clusterCodec.encode({ name: 'test', incarnation: incarnation('inc') }));
-  const agents = fakeAgents(clock, hosts, { changed: () => running.forEach((each) => each.wake(null)) });
-
-  function coordinator(name: string) {
-    const store = etcd.connect();
-    const random = fakeRandom(name.length * 7 + name.charCodeAt(name.length - 1));
-    const ports = { clock, random, log: fakeLog(), store };
-    let loop: ReturnType<typeof runCoordinator> | null = null;
-    const catalogue = followStore(ports, keys, { changed: () => loop?.wake(null) });
-    const leadership = createLeadership(ports, { keys, name, address: `${name}:1`, ttlMs: 3_000 }, { changed: () => loop?.wake(null) });
-    loop = runCoordinator({ ...ports, agents }, { keys, portRange: { first: 20000, last: 20999 } }, catalogue, leadership);
-    const all = {
-      store,
-      leadership,
-      wake: loop.wake,
-      close: () => {
-        loop?.close();
-        catalogue.close();
-      },
-    };
-    running.push(all);
-    return all;
-  }
-
-  const first = coordinator('one');
-  for (const host of hosts) etcd.put(keys.inventoryOf(host), hostKeyCodec.encode(agents.host(host).key));
-  const record = (): VmRecord | null => {
-    const kv = etcd.read(keys.record('demo'));
-    const decoded = kv === null ? null : vmRecordCodec.decode(kv.key, kv.value);
-    return decoded?.ok === true ? decoded.value : null;
-  };
-  const wanted = (): VmWanted | null => {
-    const kv = etcd.read(keys.spec('demo'));
-    const decoded = kv === null ? null : vmWantedCodec.decode(kv.key, kv.value);
-    return decoded?.ok === true ? decoded.value : null;
-  };
-  const history = (): readonly HistoryEntry[] =>
-    Array.from({ length: 50 }, (_, index) => etcd.read(keys.historyOf('demo', aWanted().uid, index))).flatMap((kv) => {
-      const decoded = kv === null ? null : historyCodec.decode(kv.key, kv.value);
-      return decoded?.ok === true ? [decoded.value] : [];
-    });
-  const define = (change: Partial<VmWanted> = {}): void => etcd.put(keys.spec('demo'), vmWantedCodec.encode(aWanted(change)));
-  const phase = (name: VmRecord['phase']): Promise<void> => clock.until(`phase ${name}`, BOUND_MS, () => record()?.phase === name);
-  return { clock, etcd, agents, first, coordinator, record, wanted, history, define, phase, running };
-}
-
-type World = ReturnType<typeof world>;
-let open: World | null = null;
-const make = (hosts?: readonly string[]): World => (open = world(hosts));
+let open: ControlWorld | null = null;
+const make = (hosts?: readonly string[]): ControlWorld => (open = controlWorld(hosts === undefined ? {} : { hosts }));
 
 afterEach(() => {
-  open?.running.forEach((each) => each.close());
+  open?.close();
   open = null;
 });
 
