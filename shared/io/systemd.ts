@@ -24,16 +24,11 @@ export function connectSystemd(log: Log, environment: NodeJS.ProcessEnv = proces
   function send(...assignments: string[]): void {
     if (socket === undefined || socket === '') return;
     // A notification that fails must never hurt the daemon; a missing watchdog ping shows by itself.
-    execFile(
-      'systemd-notify',
-      assignments,
-      { env: { PATH: environment['PATH'], NOTIFY_SOCKET: socket }, timeout: 5_000 },
-      (error) => {
-        if (error === null || complained) return;
-        complained = true;
-        log.warn({ error: error.message }, 'systemd-notify-failed');
-      },
-    );
+    execFile('systemd-notify', assignments, { env: { PATH: environment['PATH'], NOTIFY_SOCKET: socket }, timeout: 5_000 }, (error) => {
+      if (error === null || complained) return;
+      complained = true;
+      log.warn({ error: error.message }, 'systemd-notify-failed');
+    });
   }
 
   return {
