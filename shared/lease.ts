@@ -61,6 +61,8 @@ export function keepLease(
   let announced: 'held' | 'lost' = 'lost';
   let detail = 'not granted yet';
   let closed = false;
+  /** Keepalives until the keys are looked for again. */
+  let lookIn = KEEPALIVES_PER_TTL;
   let backoffMs = BACKOFF_FIRST_MS;
   let wake: (() => void) | null = null;
   let woken = false;
@@ -76,6 +78,8 @@ export function keepLease(
     while (!closed) {
       const problem = lease === null ? await grant() : await renew();
       if (closed) return;
+      // Not waited for: a slow answer must not hold up the next keepalive.
+      if (problem === null) void lookForKeys();
       const failed = problem ?? (dirty ? await write() : null);
       if (closed) return;
       if (failed === null) {
@@ -120,6 +124,18 @@ export function keepLease(
     return grant();
   }
 
+  /** Keys can go while their lease lives, when somebody empties the store; once a TTL is soon enough. A look that fails says nothing. */
+  async function lookForKeys(): Promise<void> {
+    lookIn -= 1;
+    if (lookIn > 0 || dirty) return;
+    lookIn = KEEPALIVES_PER_TTL;
+    const [first] = options.keys();
+    const read = first === undefined ? null : await store.get(first.key);
+    if (closed || read?.ok !== true || read.value.kv !== null) return;
+    log.warn({ key: first?.key }, 'lease-keys-gone');
+    refresh();
+  }
+
   async function write(): Promise<string | null> {
     if (lease === null) return 'no lease';
     const id = lease.id;
@@ -134,6 +150,12 @@ export function keepLease(
     // A refusal is most often a lease that vanished between the two calls. The next keepalive would say so as well; this is sooner.
     if (put.error.kind === 'refused') forget(put.error.detail);
     return describe(put.error);
+  }
+
+  function refresh(): void {
+    dirty = true;
+    if (wake === null) woken = true;
+    else wake();
   }
 
   function forget(reason: string): void {
@@ -185,11 +207,7 @@ export function keepLease(
 
   return {
     state,
-    refresh: () => {
-      dirty = true;
-      if (wake === null) woken = true;
-      else wake();
-    },
+    refresh,
     close: async () => {
       closed = true;
       stopExpiry();

@@ -48,6 +48,15 @@ describe('lease keeper', () => {
     expect(told).toEqual(['held']);
   });
 
+  it('somebody empties the store, and the lease lives -> the keys are written again under it', async () => {
+    const { clock, etcd, told, held } = stage();
+    await clock.until('held', 1_000, held);
+    const before = etcd.leases();
+    for (const key of [HOST, INVENTORY]) etcd.remove(key);
+    await clock.until('the keys are back', 7_000, () => etcd.read(HOST) !== null && etcd.read(INVENTORY) !== null);
+    expect([etcd.leases(), etcd.read(HOST)?.lease, told]).toEqual([before, before[0], ['held']]);
+  });
+
   it('no acknowledged keepalive -> lost by the own clock within the TTL counted from sending, before the store lets it go', async () => {
     const { clock, etcd, store, told, held } = stage();
     await clock.until('held', 1_000, held);
