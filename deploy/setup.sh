@@ -3,6 +3,7 @@
 #
 #   deploy/setup.sh node       npm packages and the build (no root needed)
 #   deploy/setup.sh lab        also: Debian packages, QEMU 11.1 with etcd, and the tiny guest (root)
+#   deploy/setup.sh tests      also: what boots a systemd for the tests (root)
 #   deploy/setup.sh qemu-7.2   QEMU 7.2 with its TCG shim, for `lab up --qemu 7.2` (root)
 #
 # QEMU and etcd are unpacked into a folder of their own below $COLO_CACHE (default
@@ -62,6 +63,7 @@ node_part() {
 
 debian_packages() {
   wanted='cpio gcc iproute2 kmod libc6-dev mmdebstrap nftables patchelf procps tcpdump util-linux xz-utils'
+  if [ "$1" = tests ]; then wanted="$wanted systemd-container"; fi
   missing=
   for package in $wanted; do
     case $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) in
@@ -88,9 +90,9 @@ lab_part() {
   mkdir -p "$COLO_CACHE"
   (
     only_one "$COLO_CACHE/.lock"
-    debian_packages
+    debian_packages "$1"
     case $1 in
-      lab)
+      lab | tests)
         sh "$here/lab/side-root.sh" 11.1
         sh "$here/lab/guest/build.sh" >/dev/null
         ;;
@@ -101,13 +103,13 @@ lab_part() {
 
 case ${1:-} in
   node) node_part ;;
-  lab)
+  lab | tests)
     node_part
-    lab_part lab
+    lab_part "$1"
     ;;
   qemu-7.2) lab_part qemu-7.2 ;;
   *)
-    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

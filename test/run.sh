@@ -47,12 +47,12 @@ elif [ "$(id -u)" != 0 ]; then
   skip 'ALL end-to-end tests on real QEMU and etcd: they need root for network namespaces. Run: sudo npm test'
 else
   say 'what the end-to-end tests need (QEMU, etcd, a tiny guest)'
-  if sh deploy/setup.sh lab; then
+  if sh deploy/setup.sh tests; then
     say 'end-to-end tests'
     vitest e2e
     set -- "$@" "$reports/e2e.json"
   else
-    set -- "$@" --failed 'setup of the end-to-end tests (deploy/setup.sh lab)'
+    set -- "$@" --failed 'setup of the end-to-end tests (deploy/setup.sh tests)'
   fi
 fi
 

@@ -276,7 +276,7 @@ describe.skipIf(why !== null)('the services in a booted systemd', { timeout: 180
       expect(said).toMatch(/colo-vm-one-1\.service/);
       expect(await pidOf('colo-vm-one-1')).toBe(qemuPid);
       expect(await machine.must('ls /var/lib/colo-ha/vms/one /etc/colo-ha')).toMatch(
-        /agent\.yaml\ncoordinator\.yaml[^]*disk0\.raw[^]*journal\.json/,
+        /agent\.yaml\ncoordinator\.yaml[^]*disk0\.raw[^]*journal\.[ab]\.json/,
       );
       expect((await machine.shell('command -v coloctl')).code).not.toBe(0);
       expect((await machine.shell('ls -d /usr/lib/colo-ha /usr/lib/systemd/system/colo-*')).out).toBe('');
