@@ -75,7 +75,10 @@ export interface Store {
   /** Linearizable read of a prefix. */
   list(prefix: string): Promise<Result<Snapshot, StoreError>>;
   /** All writes if all compares hold, else none. `revision` is the store's revision after the transaction. */
-  txn(compares: readonly Compare[], writes: readonly Write[]): Promise<Result<{ readonly succeeded: boolean; readonly revision: number }, StoreError>>;
+  txn(
+    compares: readonly Compare[],
+    writes: readonly Write[],
+  ): Promise<Result<{ readonly succeeded: boolean; readonly revision: number }, StoreError>>;
   /** Follows a prefix for ever, re-listing on each reconnect, until closed. */
   mirror(prefix: string, handlers: MirrorHandlers): { close(): void };
   /** `ttlMs` is what the store really granted, which may be more than was asked. */
