@@ -261,20 +261,23 @@ function problemOf(picture: ClusterPicture): Summary['problem'] {
   return wrong.length === 0 ? null : { kind: 'data', text: wrong.join('; ') };
 }
 
-/** QEMUs that hosts have and that the store knows nothing of, each with what to do. Nobody destroys them. */
+/** QEMUs that hosts have and that the store knows nothing of, one line a VM with what to do. Nobody destroys them. */
 export function unknownQemus(hosts: readonly HostPicture[], vms: readonly VmPicture[]): readonly string[] {
   const known = new Set(vms.map((vm) => `${vm.name} ${vm.wanted?.uid ?? vm.record?.uid ?? ''}`));
-  return hosts
-    .filter((each) => each.heard)
-    .flatMap(({ key, report }) =>
-      (report?.vms ?? [])
-        .filter((each) => each.qemu.kind !== 'absent' && each.qemu.kind !== 'dead' && !known.has(`${each.vm} ${each.uid}`))
-        .map(
-          ({ vm, uid }) =>
-            `${STORE_BEHIND}: ${key.host} has a QEMU of VM "${vm}" (uid ${uid}), which etcd does not know, and leaves it alone. If etcd ` +
-            `was restored or emptied: coloctl vm define -f FILE --uid ${uid}, then coloctl recover; else end it on ${key.host} yourself`,
-        ),
-    );
+  const found = new Map<string, { readonly vm: string; readonly uid: string; readonly on: string[] }>();
+  for (const { key, heard, report } of hosts) {
+    for (const { vm, uid, qemu } of heard ? (report?.vms ?? []) : []) {
+      if (qemu.kind === 'absent' || qemu.kind === 'dead' || known.has(`${vm} ${uid}`)) continue;
+      const entry = found.get(`${vm} ${uid}`) ?? { vm, uid, on: [] };
+      entry.on.push(key.host);
+      found.set(`${vm} ${uid}`, entry);
+    }
+  }
+  return [...found.values()].map(
+    ({ vm, uid, on }) =>
+      `${STORE_BEHIND}: VM "${vm}" (uid ${uid}) has a QEMU on ${on.join(' and ')} and is not in etcd; nothing touches it. If etcd was ` +
+      `restored or emptied: coloctl vm define -f FILE --uid ${uid}, then coloctl recover. Else end it there yourself`,
+  );
 }
 
 function order(one: string, other: string): number {

@@ -54,7 +54,7 @@ describe('coloctl status', () => {
     const { exit, out } = await cluster.coloctl(['status']);
     expect(exit).toBe(4);
     expect(out).toMatch(
-      new RegExp(`PROBLEM: store behind agents: a has a QEMU of VM "web" \\(uid ${UID}\\).*--uid ${UID}, then coloctl recover`),
+      new RegExp(`PROBLEM: store behind agents: VM "web" \\(uid ${UID}\\) has a QEMU on a .*--uid ${UID}, then coloctl recover`),
     );
   });
 
