@@ -21,22 +21,54 @@ recipe=3
 final=$COLO_CACHE/qemu-$version
 mirror=${COLO_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 shim=$final/lib/colo-tcg-shim.so
-
-shim_is_current() {
-  [ "$version" != 7.2 ] || [ -e "$shim" ] && [ ! "$here/tcg-shim.c" -nt "$shim" ]
-}
+case $version in
+  11.1) shim_source=$here/tcg-shim-11.c ;;
+  7.2) shim_source=$here/tcg-shim.c ;;
+esac
 
 build_shim() {
-  if [ "$version" != 7.2 ] || shim_is_current; then return; fi
-  say 'TCG shim for QEMU 7.2'
+  if [ -e "$shim" ] && [ ! "$shim_source" -nt "$shim" ]; then return; fi
+  say "TCG shim for QEMU $version"
   mkdir -p "$final/lib"
   quietly 'the TCG shim does not compile' \
-    gcc -O2 -Wall -Wextra -shared -fPIC -o "$shim.new" "$here/tcg-shim.c" -ldl -pthread
+    gcc -O2 -Wall -Wextra -shared -fPIC -o "$shim.new" "$shim_source" -ldl -pthread
   mv "$shim.new" "$shim"
 }
 
+# QEMU looks for its BIOS and its modules in places fixed at build time, hence a wrapper; it
+# ends in exec, so the process that was started is QEMU itself. Under TCG it needs a preloaded
+# library, see tcg-shim*.c. QEMU 7.2 also needs 8 KiB more memory than was asked for (`-m 96` or
+# `-m 96M`): when the size is a multiple of 256 KiB, its quick way of collecting dirty pages
+# forgets to watch them again, and a migration loses writes.
+write_wrapper() {
+  memory=
+  [ "$version" != 7.2 ] || memory="
+count=\$#
+while [ \$count -gt 0 ]; do
+  word=\$1
+  shift
+  case \${before:-} in
+    -m) word=\$((\${word%M} * 1024 + 8))k ;;
+  esac
+  before=\$word
+  set -- \"\$@\" \"\$word\"
+  count=\$((count - 1))
+done"
+  cat >"$1.new" <<END
+#!/bin/sh
+root='$final/root'
+export QEMU_MODULE_DIR="\$root/usr/lib/x86_64-linux-gnu/qemu"
+export LD_PRELOAD='$shim'$memory
+exec "\$root/usr/bin/qemu-system-x86_64" -L "\$root/usr/share/qemu" -L "\$root/usr/share/seabios" "\$@"
+END
+  chmod 755 "$1.new"
+  mv "$1.new" "$1"
+}
+
+# Neither needs the network, so both follow this tree without another recipe.
 if [ "$(cat "$final/recipe" 2>/dev/null)" = $recipe ]; then
   build_shim
+  write_wrapper "$final/bin/qemu-system-x86_64"
   exit 0
 fi
 
@@ -88,33 +120,8 @@ for program in etcd etcdctl; do
   ln -s "../root/usr/bin/$program" "$building/bin/$program"
 done
 
-# QEMU looks for its BIOS and its modules in places fixed at build time, hence a wrapper; it
-# ends in exec, so the process that was started is QEMU itself.
-# QEMU 7.2 needs two things under TCG. A preloaded library, see tcg-shim.c; and 8 KiB more
-# memory than was asked for (`-m 96` or `-m 96M`): when the size is a multiple of 256 KiB, its
-# quick way of collecting dirty pages forgets to watch them again, and a migration loses writes.
-mending=
-[ "$version" != 7.2 ] || mending="
-export LD_PRELOAD='$shim'
-count=\$#
-while [ \$count -gt 0 ]; do
-  word=\$1
-  shift
-  case \${before:-} in
-    -m) word=\$((\${word%M} * 1024 + 8))k ;;
-  esac
-  before=\$word
-  set -- \"\$@\" \"\$word\"
-  count=\$((count - 1))
-done"
 rm "$building/bin/qemu-system-x86_64"
-cat >"$building/bin/qemu-system-x86_64" <<END
-#!/bin/sh
-root='$final/root'
-export QEMU_MODULE_DIR="\$root/usr/lib/x86_64-linux-gnu/qemu"$mending
-exec "\$root/usr/bin/qemu-system-x86_64" -L "\$root/usr/share/qemu" -L "\$root/usr/share/seabios" "\$@"
-END
-chmod 755 "$building/bin/qemu-system-x86_64"
+write_wrapper "$building/bin/qemu-system-x86_64"
 
 # The old folder may still be used by a running lab: its open files stay valid.
 [ ! -e "$final" ] || mv "$final" "$building/old"

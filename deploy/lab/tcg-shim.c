@@ -9,7 +9,7 @@
  *    already translated, and goes on executing the old translation.
  *
  * A third fault, pages whose dirtying is not seen, is avoided by a memory size for which QEMU
- * takes its slower, right path: see side-root.sh. QEMU 11.1 needs nothing of this. */
+ * takes its slower, right path: see side-root.sh. QEMU 11.1 needs the second only: tcg-shim-11.c. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
