@@ -15,6 +15,8 @@ const PROTECT_MS = 180_000;
 const ANSWER_MS = 60_000;
 /** So many answers before and after each blow, so that a gap has an edge on both sides. */
 const CALM_ANSWERS = 60;
+/** Ends before the next blow. */
+const GAP_WINDOW_MS = 5_000;
 
 export interface RehearsalOptions {
   readonly name: string;
@@ -118,7 +120,7 @@ function judge(
   const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
   const rows = [
     ...rounds.map((round) => {
-      const gap = gapAround(lines, round.blow.monoMs, 10_000);
+      const gap = gapAround(lines, round.blow.monoMs, GAP_WINDOW_MS);
       return (
         `${round.role} killed:`.padEnd(30) +
         `client waited ${Math.round(gap?.ms ?? Number.NaN)} ms, protected again after ${seconds(round.protectedAfterMs)}`
