@@ -31,7 +31,8 @@ const exit = await run(
   },
   process.argv.slice(2),
 );
-process.exitCode = exit;
+// A connection that is still being tried to a dark host would keep the process for minutes; all that was said goes out first.
+process.stdout.write('', () => process.stderr.write('', () => process.exit(exit)));
 
 /** From the package.json above this file, which is at another depth in a build. */
 function versionOf(folder: string): string {
