@@ -58,10 +58,12 @@ export interface Qemus {
   abandoned(sockets: readonly string[]): Promise<boolean>;
   /** What QEMU has written to its log, from `offset` on, at most 64 KiB; and the offset to go on from. */
   readLog(logFile: string, offset: number): { readonly text: string; readonly offset: number };
+  /** Makes the runtime folder, for its owner only. `launch` does so itself. */
+  makeRuntimeFolder(runtimeDir: string): Promise<Result<null, string>>;
   /** Removes the runtime folder of a QEMU that is gone, and the note of its process. */
   forget(vm: string, born: Epoch, runtimeDir: string): Promise<void>;
-  /** Runs an operator's command to its end (external launch). */
-  run(argv: readonly string[], deadlineMs: number): Promise<Result<null, string>>;
+  /** Runs an operator's command to its end (external launch), with these variables beside our own. */
+  run(argv: readonly string[], deadlineMs: number, environment: Readonly<Record<string, string>>): Promise<Result<null, string>>;
 }
 
 /** An image as it is on the host. */

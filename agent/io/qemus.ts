@@ -26,11 +26,21 @@ interface Note extends ProcessId {
 export function systemQemus(stateDir: string, clock: Clock, start: StartProcess): Qemus {
   const noteFile = (vm: string): string => join(stateDir, 'vms', vm, 'qemu.json');
 
-  async function launch(request: LaunchRequest): Promise<Result<ProcessId, string>> {
+  async function makeRuntimeFolder(runtimeDir: string): Promise<Result<null, string>> {
     try {
-      await makeFolder(request.runtimeDir, 0o700);
+      await makeFolder(runtimeDir, 0o700);
       // `mkdir` does not touch the mode of a folder that is there already.
-      await chmod(request.runtimeDir, 0o700);
+      await chmod(runtimeDir, 0o700);
+      return ok(null);
+    } catch (error) {
+      return fail(messageOf(error));
+    }
+  }
+
+  async function launch(request: LaunchRequest): Promise<Result<ProcessId, string>> {
+    const folder = await makeRuntimeFolder(request.runtimeDir);
+    if (!folder.ok) return folder;
+    try {
       for (const socket of request.sockets) await rm(socket, { force: true });
       await makeFolder(dirname(request.logFile), 0o700);
       const started = await start(request);
@@ -45,6 +55,7 @@ export function systemQemus(stateDir: string, clock: Clock, start: StartProcess)
 
   return {
     launch,
+    makeRuntimeFolder,
     processOf: (vm, born, socket) => {
       const note = readNote(noteFile(vm));
       if (note !== null && note.born === born && note.bootId === bootId) {
@@ -68,10 +79,10 @@ export function systemQemus(stateDir: string, clock: Clock, start: StartProcess)
       const siblings = await readdir(dirname(runtimeDir)).catch(() => ['?']);
       if (siblings.length === 0) await rm(dirname(runtimeDir), { recursive: true, force: true });
     },
-    run: async (argv, deadlineMs) => {
+    run: async (argv, deadlineMs, environment) => {
       const [program, ...args] = argv;
       if (program === undefined) return fail('an empty command');
-      const done = await run(program, args, deadlineMs);
+      const done = await run(program, args, deadlineMs, environment);
       return done.ok ? ok(null) : done;
     },
   };

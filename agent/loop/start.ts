@@ -88,7 +88,7 @@ async function launch(vm: Vm, task: Task, born: Epoch, prepare: () => Promise<Re
   vm.changed();
   try {
     const { spec } = task;
-    const started = spec.launch.kind === 'external' ? await startExternal(vm, task) : await startManaged(vm, task, born, prepare);
+    const started = spec.launch.kind === 'external' ? await startExternal(vm, task, born) : await startManaged(vm, task, born, prepare);
     if (!started.ok) {
       if (vm.process === null) await giveUpLaunch(vm, born, started.error);
       return failed('launch', started.error);
@@ -147,11 +147,23 @@ async function startManaged(
   return ok(null);
 }
 
-/** Somebody else starts it; for a secondary the operator may have named a command. */
-async function startExternal(vm: Vm, task: Task): Promise<Result<null, string>> {
+/** Somebody else starts it; for a secondary the operator may have named a command, which is told what the manual's step 2 needs. */
+async function startExternal(vm: Vm, task: Task, born: Epoch): Promise<Result<null, string>> {
   const { launch: how } = task.spec;
+  // Our procedures put the sockets of colo-compare there.
+  const folder = await vm.ports.qemus.makeRuntimeFolder(vm.paths(born).runtimeDir);
+  if (!folder.ok) return folder;
   if (how.kind !== 'external' || task.goal.kind !== 'start-secondary' || how.startSecondary === null) return ok(null);
-  return vm.ports.qemus.run(how.startSecondary, EXTERNAL_START_MS);
+  const { ports, peer } = task.goal;
+  return vm.ports.qemus.run(how.startSecondary, EXTERNAL_START_MS, {
+    COLO_VM: vm.name,
+    COLO_EPOCH: String(born),
+    COLO_ADDRESS: vm.setup.replicationAddress,
+    COLO_PRIMARY_ADDRESS: peer.address,
+    COLO_MIGRATION_PORT: String(ports.migration),
+    COLO_MIRROR_PORTS: ports.mirror.join(' '),
+    COLO_COMPARE_PORTS: ports.compare.join(' '),
+  });
 }
 
 /** Journalled before they are made, so that none is ever forgotten. */

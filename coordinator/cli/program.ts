@@ -22,6 +22,13 @@ interface ChangeFlags {
   readonly dryRun?: boolean;
 }
 
+interface DefineFlags {
+  readonly file: string;
+  readonly start?: boolean;
+  readonly identicalImages?: boolean;
+  readonly uid?: string;
+}
+
 /** Runs one command line (without node and script) and answers the exit code. Never throws for what a user typed. */
 export async function run(world: CliWorld, argv: readonly string[]): Promise<number> {
   let exit: number = EXIT.ok;
@@ -138,9 +145,11 @@ function addVmCommands(group: Command, world: CliWorld, perform: (work: Work) =>
     .description('define a VM from a file (see deploy/examples/vm.yaml)')
     .requiredOption('-f, --file <file>', 'the VM file; - reads standard input')
     .option('--start', 'start it at once')
+    .option('--identical-images', 'the images on all hosts are identical: the first pair is made without copying a disk')
     .option('--uid <uid>', 'define again a VM that etcd has forgotten and hosts have not (see coloctl recover)', uid)
-    .action((flags: ChangeFlags & { readonly file: string; readonly start?: boolean; readonly uid?: string }) => {
-      const options = { ...changeOptions(flags), start: flags.start === true, uid: flags.uid ?? null };
+    .action((flags: ChangeFlags & DefineFlags) => {
+      const identicalImages = flags.identicalImages === true;
+      const options = { ...changeOptions(flags), start: flags.start === true, identicalImages, uid: flags.uid ?? null };
       return perform((session) => defineVm(world, session, flags.file, options));
     });
 

@@ -33,7 +33,7 @@ export async function defineVm(
   world: CliWorld,
   session: Session,
   file: string,
-  options: ChangeOptions & { readonly start: boolean; readonly uid: string | null },
+  options: ChangeOptions & { readonly start: boolean; readonly identicalImages: boolean; readonly uid: string | null },
 ): Promise<number | Failure> {
   const name = file === '-' ? 'standard input' : file;
   // Where a known VM is defined again its QEMUs may be running, on hosts that are not heard just now.
@@ -50,7 +50,9 @@ export async function defineVm(
   }
   const spec = parseVmFile(name, content);
   if (!spec.ok) return failure(EXIT.error, refusedFile(name, describeProblems(spec.error)));
-  const request = { spec: specToWire(spec.value), dryRun: options.dryRun, uid: options.uid ?? world.id(), start: options.start };
+  // The seed's cold start, steps 1 to 4: the operator's promise about the images, which no file can make for every host.
+  const wanted = options.identicalImages ? { ...spec.value, method: 'identical-images' as const } : spec.value;
+  const request = { spec: specToWire(wanted), dryRun: options.dryRun, uid: options.uid ?? world.id(), start: options.start };
   const answer = await session.change(service.defineVm, request);
   if (!answer.ok)
     return answer.error.exit === EXIT.error ? failure(EXIT.error, located(name, content, answer.error.message)) : answer.error;

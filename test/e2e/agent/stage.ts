@@ -144,10 +144,13 @@ export class AgentProcess {
     return join(this.folder, 'agent.log');
   }
 
-  start(): void {
+  /** `mount`: this host's `folder` is seen by the agent, and by nobody else, at `at`, as on a machine of its own. */
+  start(mount: { readonly folder: string; readonly at: string } | null = null): void {
     const log = openSync(this.logFile, 'a');
-    const args = ['netns', 'exec', SPACE[this.host], process.execPath, join(DIST, 'agent/main.js'), '--config', this.configFile];
-    this.#child = spawn('ip', args, { stdio: ['ignore', log, log] });
+    const agent = [process.execPath, join(DIST, 'agent/main.js'), '--config', this.configFile];
+    const bind = 'mount --bind "$0" "$1" && shift && exec "$@"';
+    const mounted = mount === null ? agent : ['unshare', '--mount', 'sh', '-c', bind, mount.folder, mount.at, ...agent];
+    this.#child = spawn('ip', ['netns', 'exec', SPACE[this.host], ...mounted], { stdio: ['ignore', log, log] });
   }
 
   /** `ip netns exec` becomes the agent, so this is the agent's own pid. */

@@ -1,5 +1,7 @@
 // The whole stage of one test file: two hosts, etcd, two agents, and the coordinator that is played by hand.
 
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { guestImage } from '../../../deploy/lab/tree.js';
 import type { VmSpec } from '../../../shared/core/model.js';
 import { waitFor } from '../../support/wait.js';
@@ -8,18 +10,25 @@ import { AgentProcess, FOLDER, GUEST_ADDRESS, HOSTS, raiseNetwork, startEtcd, st
 
 export const VM = 'guest';
 
+export const mountedFolder = (host: HostName): string => join(FOLDER, host, 'mounted');
+
 export interface World {
   readonly agents: Readonly<Record<HostName, AgentProcess>>;
   readonly cluster: Cluster;
   strike(): Promise<void>;
 }
 
-export async function raiseWorld(change: Partial<VmSpec> = {}): Promise<World> {
+/** `mountAt`: where each agent sees a folder of its own host, `<FOLDER>/<host>/mounted`. */
+export async function raiseWorld(change: Partial<VmSpec> = {}, mountAt: string | null = null): Promise<World> {
   const image = await guestImage();
   raiseNetwork(FOLDER);
   const etcd = startEtcd(FOLDER);
   const agents = { a: new AgentProcess('a', FOLDER), b: new AgentProcess('b', FOLDER) };
-  for (const host of HOSTS) agents[host].start();
+  if (mountAt !== null) mkdirSync(mountAt, { recursive: true });
+  for (const host of HOSTS) {
+    if (mountAt !== null) mkdirSync(mountedFolder(host), { recursive: true });
+    agents[host].start(mountAt === null ? null : { folder: mountedFolder(host), at: mountAt });
+  }
   const cluster = new Cluster(VM, { ...specOf(image), ...change }, 'uid-of-the-test');
   const strike = async (): Promise<void> => {
     cluster.close();

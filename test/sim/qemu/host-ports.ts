@@ -130,6 +130,7 @@ export function hostPorts(world: QemuWorld, machine: Machine, life: Life, events
         if (machine.notes.get(vm)?.born === born) machine.notes.delete(vm);
       }),
     run: () => work('run', COMMAND_MS, () => ok(null)),
+    makeRuntimeFolder: () => work('make-runtime-folder', COMMAND_MS, () => ok(null)),
   };
 
   return { journal, qemus, disks: disksOf(machine, work), taps: tapsOf(machine, work) };

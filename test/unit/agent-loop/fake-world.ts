@@ -158,6 +158,7 @@ export class FakeWorld {
         readLog: (_file, offset) => ({ text: '', offset }),
         forget: () => Promise.resolve(),
         run: () => done,
+        makeRuntimeFolder: () => done,
       },
       disks: {
         look: (path) =>

@@ -57,6 +57,12 @@ describe('coloctl vm define', () => {
     expect(etcd.revision()).toBe(before);
   });
 
+  it('with --identical-images -> the first pair is to be made without a copy, whatever the file says', async () => {
+    const { coloctl } = aCluster();
+    await coloctl(['vm', 'define', '-f', 'vm.yaml', '--identical-images'], { 'vm.yaml': `${FILE}method: live\n` });
+    expect((await coloctl(['vm', 'show', 'web', '-o', 'yaml'])).out).toContain('method: identical-images');
+  });
+
   it('for one host only -> a note that it cannot be protected', async () => {
     const { err } = await aCluster().coloctl(['vm', 'define', '-f', 'vm.yaml'], { 'vm.yaml': `${FILE}hosts: [a]\n` });
     expect(err).toContain('hosts names only a');
