@@ -6,12 +6,11 @@ import { LabError, waitFor } from '../../deploy/lab/command.js';
 import { cutLinks, mendLinks } from '../../deploy/lab/network.js';
 import type { HostPlan, LabPlan } from '../../deploy/lab/plan.js';
 import { gapAround, summarise, type ProbeSummary } from '../../deploy/lab/probe-analysis.js';
-import { identify, sendSignal, type ProcessIdentity } from '../../deploy/lab/process-identity.js';
-import { killDaemon, pauseDaemon, restartDaemon, resumeDaemon, startDaemon } from '../../deploy/lab/processes.js';
-import { livingQemus } from '../../deploy/lab/qemus.js';
+import { sendSignal } from '../../deploy/lab/process-identity.js';
+import { killDaemon, pauseDaemon, restartDaemon, resumeDaemon } from '../../deploy/lab/processes.js';
 import { startProber, type Prober } from '../../deploy/lab/prober.js';
-import { recordOf } from '../../deploy/lab/lab.js';
 import { sideOf, type Role } from '../../deploy/lab/sides.js';
+import { darken, qemuOf, rebootHost } from '../support/strikes.js';
 import { table, type Series } from './report.js';
 
 const VM = 'demo';
@@ -43,34 +42,7 @@ interface Entry {
   readonly durationsMs: Readonly<Record<string, number>>;
 }
 
-const qemuOf = (plan: LabPlan, host: HostPlan): ProcessIdentity => {
-  const found = livingQemus(plan).find((each) => each.vm === VM && each.host === host.name);
-  if (found === undefined) throw new LabError(`no QEMU of ${VM} on ${host.name}`);
-  return found;
-};
-
-const everything = (plan: LabPlan, host: HostPlan): readonly ProcessIdentity[] => [
-  ...livingQemus(plan).filter((each) => each.host === host.name),
-  ...recordOf(plan.name).processes.filter((each) => each.host === host.name),
-];
-
 const nothing = (): Promise<void> => Promise.resolve();
-
-async function dark(plan: LabPlan, host: HostPlan): Promise<void> {
-  await cutLinks(plan, host, ['management', 'replication', 'guest']);
-}
-
-/** The dark host's processes die while nobody can hear it, as with a power failure; then it is there again, empty. */
-async function rebootHost(plan: LabPlan, host: HostPlan): Promise<void> {
-  for (const each of everything(plan, host)) sendSignal(each, 'SIGKILL');
-  await waitFor({ what: `the end of all of ${host.name}`, boundMs: 10_000 }, () =>
-    everything(plan, host).every((each) => identify(each.pid)?.startTime !== each.startTime) ? true : null,
-  );
-  await mendLinks(plan, host, ['management', 'replication', 'guest']);
-  if (host.member) await startDaemon(plan, host, 'etcd');
-  if (host.member) await startDaemon(plan, host, 'coordinator');
-  await startDaemon(plan, host, 'agent');
-}
 
 export function faultsOf(role: Role): readonly Fault[] {
   const base = { role } as const;
@@ -79,7 +51,7 @@ export function faultsOf(role: Role): readonly Fault[] {
       ...base,
       name: 'QEMU SIGKILL',
       survivor: 'other',
-      strike: (plan, host) => void sendSignal(qemuOf(plan, host), 'SIGKILL'),
+      strike: (plan, host) => void sendSignal(qemuOf(plan, VM, host), 'SIGKILL'),
       mend: nothing,
     },
     // The hung QEMU is destroyed by its own agent when the other side has executed.
@@ -87,10 +59,10 @@ export function faultsOf(role: Role): readonly Fault[] {
       ...base,
       name: 'QEMU SIGSTOP',
       survivor: 'other',
-      strike: (plan, host) => void sendSignal(qemuOf(plan, host), 'SIGSTOP'),
+      strike: (plan, host) => void sendSignal(qemuOf(plan, VM, host), 'SIGSTOP'),
       mend: nothing,
     },
-    { ...base, name: 'host dark', survivor: 'other', strike: dark, mend: rebootHost },
+    { ...base, name: 'host dark', survivor: 'other', strike: darken, mend: rebootHost },
     {
       ...base,
       name: 'replication link cut',
