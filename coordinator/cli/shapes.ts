@@ -53,6 +53,8 @@ export interface StatusShape {
     readonly qemuVersion: string;
     readonly agentVersion: string;
     readonly freeDiskBytes: number;
+    /** What a newer agent says and the coordinator that answers does not know. */
+    readonly strange: readonly string[];
   }[];
   readonly coordinators: readonly { readonly name: string; readonly address: string; readonly leader: boolean }[];
   readonly problem: string | null;
@@ -89,6 +91,7 @@ export function statusShape(status: Status): StatusShape {
       qemuVersion: host.qemuVersion,
       agentVersion: host.agentVersion,
       freeDiskBytes: host.freeDiskBytes,
+      strange: host.strange,
     })),
     coordinators: status.coordinators.map(({ name, address, leader }) => ({ name, address, leader })),
     problem: orNull(status.problem),

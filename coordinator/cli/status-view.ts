@@ -19,6 +19,10 @@ export function renderStatus(status: Status, options: ViewOptions): string {
   const notes = status.vms.flatMap((vm) => vmNotes(vm, options));
   if (notes.length > 0) parts.push(notes.join('\n'));
   parts.push(status.hosts.length === 0 ? 'No host has joined: is colo-agent running anywhere?' : hostTable(status, options));
+  const strange = status.hosts.flatMap((host) =>
+    host.strange.map((line) => `${host.name} says what ${status.answeredBy} does not know (upgrade it): ${line}`),
+  );
+  if (strange.length > 0) parts.push(colours.yellow(strange.join('\n')));
   if (options.wide && status.coordinators.length > 0) parts.push(coordinatorTable(status, colours));
   return `${parts.join('\n\n')}\n`;
 }

@@ -11,4 +11,6 @@ export interface HostLink {
   /** When the last report came; null = never in this process's life. */
   readonly lastReportAt: Instant | null;
   readonly report: HostReport | null;
+  /** Words of the report that this version does not know and read as something safe, each with its field; empty = none. */
+  readonly strange: readonly string[];
 }

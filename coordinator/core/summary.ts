@@ -15,6 +15,8 @@ export interface HostPicture {
   readonly heard: boolean;
   /** The last report, also when it is old. */
   readonly report: HostReport | null;
+  /** Words of it that this version does not know, each with its field and as what it was read. */
+  readonly strange: readonly string[];
 }
 
 export interface VmPicture {
@@ -91,6 +93,8 @@ export interface HostSummary {
   readonly key: HostKey;
   readonly state: HostState;
   readonly freeDiskBytes: number;
+  /** What its agent says and this version does not know. */
+  readonly strange: readonly string[];
 }
 
 export interface Summary {
@@ -112,7 +116,12 @@ export function summarize(picture: ClusterPicture): Summary {
     term: picture.term,
     vms: picture.vms.map((vm) => summarizeVm(vm, picture.hosts)).sort((x, y) => order(x.name, y.name)),
     hosts: picture.hosts
-      .map((host) => ({ key: host.key, state: hostState(host), freeDiskBytes: host.report?.freeDiskBytes ?? 0 }))
+      .map((host) => ({
+        key: host.key,
+        state: hostState(host),
+        freeDiskBytes: host.report?.freeDiskBytes ?? 0,
+        strange: host.heard ? host.strange : [],
+      }))
       .sort((x, y) => order(x.key.host, y.key.host)),
     coordinators: picture.coordinators
       .map((each) => ({ ...each, leader: each.name === picture.leader }))
@@ -277,6 +286,17 @@ export function unknownQemus(hosts: readonly HostPicture[], vms: readonly VmPict
     ({ vm, uid, on }) =>
       `${STORE_BEHIND}: VM "${vm}" (uid ${uid}) has a QEMU on ${on.join(' and ')} and is not in etcd; nothing touches it. If etcd was ` +
       `restored or emptied: coloctl vm define -f FILE --uid ${uid}, then coloctl recover. Else end it there yourself`,
+  );
+}
+
+/** One line a host; its first word stands for all. */
+export function strangeWords(hosts: readonly HostPicture[]): readonly string[] {
+  return hosts.flatMap(({ key, heard, strange: [first, ...others] }) =>
+    heard && first !== undefined
+      ? [
+          `the agent of ${key.host} says what this version does not know${others.length === 0 ? '' : ` (${others.length + 1} times)`}: ${first}. Upgrade the coordinators`,
+        ]
+      : [],
   );
 }
 

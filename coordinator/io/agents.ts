@@ -2,12 +2,12 @@
 // heard; what a silence means is decided elsewhere. Followers of the leader hold these streams too, so that they are warm.
 
 import { ORDER_MS, REPORT_INTERVAL_MS, STREAM_SILENT_AFTER_MS } from '../../shared/core/limits.js';
-import type { HostKey, HostReport, Order } from '../../shared/core/model.js';
+import type { HostKey, Order } from '../../shared/core/model.js';
 import { AgentServiceService, type HostReport as HostMessage } from '../../shared/gen/colo/v1/agent.js';
 import { dial, type DialOptions, type Line } from '../../shared/io/rpc/client.js';
 import { describeRpcError } from '../../shared/io/rpc/errors.js';
 import { answerFromWire, orderToWire } from '../../shared/io/wire/order.js';
-import { reportFromWire } from '../../shared/io/wire/report.js';
+import { reportFromWire, type ReadReport } from '../../shared/io/wire/report.js';
 import type { Clock, Log, Random } from '../../shared/ports.js';
 import type { HostLink } from '../core/link.js';
 import type { AgentHandlers, Agents, OrderOutcome } from '../ports.js';
@@ -35,7 +35,7 @@ export function createAgents(
     const entry: Followed = {
       key,
       line: dial(ports, key.agentAddress, options.dial),
-      link: { host: key.host, heard: false, lastReportAt: null, report: null },
+      link: { host: key.host, heard: false, lastReportAt: null, report: null, strange: [] },
       complaint: null,
     };
     followed.set(key.host, entry);
@@ -53,14 +53,15 @@ export function createAgents(
   function accept(entry: Followed, message: HostMessage): void {
     const read = reportFromWire(message);
     if (!read.ok) return unheard(entry, `unreadable report: ${read.error.join('; ')}`);
-    const report: HostReport = read.value;
+    const { report, strange }: ReadReport = read.value;
     // Another machine may answer at an address that was given away.
     if (report.host !== entry.key.host || report.hostId !== entry.key.hostId) {
       return unheard(entry, `${entry.key.agentAddress} answers as host ${report.host} with id ${report.hostId}`);
     }
     if (!entry.link.heard) log.info({ host: entry.key.host, session: report.session }, 'agent-heard');
+    if (strange.join() !== entry.link.strange.join()) log.warn({ host: entry.key.host, strange }, 'report-of-newer-agent');
     entry.complaint = null;
-    entry.link = { host: entry.key.host, heard: true, lastReportAt: clock.now(), report };
+    entry.link = { host: entry.key.host, heard: true, lastReportAt: clock.now(), report, strange };
     handlers.changed(entry.key.host);
   }
 

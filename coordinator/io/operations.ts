@@ -13,7 +13,7 @@ import { decide, rowOf, TABLE, takeEdge } from '../core/decide.js';
 import { declarationProblem, forceFailover } from '../core/forced.js';
 import type { HostLink } from '../core/link.js';
 import { missingHosts, planRecovery, type Recovery } from '../core/recover.js';
-import { unknownQemus, type LastDecision } from '../core/summary.js';
+import { strangeWords, unknownQemus, type LastDecision } from '../core/summary.js';
 import type { VmView } from '../core/view.js';
 import { refusalOf, type CurrentVm, type Refusal } from './definitions.js';
 import { hostPictures } from './picture.js';
@@ -149,6 +149,8 @@ export function createOperations(world: OperationsWorld): Operations {
     const hosts = hostPictures([...all.hosts.values()], world.links());
     const known = [...all.vms].map(([name, vm]) => ({ name, wanted: vm.wanted, record: vm.record, decision: null }));
     const unknown = unknownQemus(hosts, known);
+    const strange = strangeWords(hosts.filter((each) => !off.has(each.key.host)));
+    if (strange.length > 0) return refused(`${strange.join('; ')}. Nothing was changed`);
     const chosen = [...all.vms.values()].filter((each) => request.vms.length === 0 || request.vms.includes(each.wanted.spec.name));
     const plans: { readonly vm: StoredVm; readonly plan: Recovery }[] = [];
     for (const vm of chosen) {

@@ -88,7 +88,7 @@ export function createStoreReader(keys: Keys): StoreReader {
 export function hostPictures(stored: Stored['hosts'], links: ReadonlyMap<string, HostLink>): readonly HostPicture[] {
   return stored.map(({ key, leased }) => {
     const link = links.get(key.host);
-    return { key, leased, heard: link?.heard ?? false, report: link?.report ?? null };
+    return { key, leased, heard: link?.heard ?? false, report: link?.report ?? null, strange: link?.strange ?? [] };
   });
 }
 

@@ -13,7 +13,7 @@ export function statusToWire(summary: Summary): Status {
     leader: summary.leader ?? '',
     term: summary.term,
     vms: summary.vms.map(vmStatusToWire),
-    hosts: summary.hosts.map(({ key, state, freeDiskBytes }) => ({
+    hosts: summary.hosts.map(({ key, state, freeDiskBytes, strange }) => ({
       name: key.host,
       state,
       address: key.agentAddress,
@@ -21,6 +21,7 @@ export function statusToWire(summary: Summary): Status {
       qemuVersion: key.qemuVersion,
       agentVersion: key.agentVersion,
       freeDiskBytes: uint64(freeDiskBytes),
+      strange: [...strange],
     })),
     problem: summary.problem?.text ?? '',
     answeredBy: summary.answeredBy,

@@ -255,11 +255,18 @@ export interface PairReport {
   readonly evidence: readonly string[];
 }
 
+/** Goal `unknown`: an agent of a newer version says a word that this one does not know. */
 export type TaskReport =
   | { readonly kind: 'idle' }
-  | { readonly kind: 'running'; readonly goal: GoalKind; readonly epoch: Epoch; readonly procedure: string; readonly step: string }
+  | {
+      readonly kind: 'running';
+      readonly goal: GoalKind | 'unknown';
+      readonly epoch: Epoch;
+      readonly procedure: string;
+      readonly step: string;
+    }
   /** `unknown`: a step's outcome was lost; the facts above were read again afterwards. */
-  | { readonly kind: 'failed'; readonly goal: GoalKind; readonly epoch: Epoch; readonly step: string; readonly error: string };
+  | { readonly kind: 'failed'; readonly goal: GoalKind | 'unknown'; readonly epoch: Epoch; readonly step: string; readonly error: string };
 
 export interface DiskReport {
   readonly diskId: DiskId | null;

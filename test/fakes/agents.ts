@@ -134,7 +134,7 @@ export function fakeAgents(clock: Clock, names: readonly string[], handlers: Age
       freeDiskBytes: 1e12,
       etcdSilentMs: 0,
     };
-    return { host: host.key.host, heard: host.heard, lastReportAt: clock.now(), report };
+    return { host: host.key.host, heard: host.heard, lastReportAt: clock.now(), report, strange: [] };
   };
 
   return {

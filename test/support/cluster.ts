@@ -88,7 +88,7 @@ export function aLink(host: string, report: Partial<HostReport> | null, heard = 
     etcdSilentMs: 0,
     ...report,
   };
-  return { host, heard, lastReportAt: instant(1), report: report === null ? null : whole };
+  return { host, heard, lastReportAt: instant(1), report: report === null ? null : whole, strange: [] };
 }
 
 /** What a host says of its half of a healthy pair. */

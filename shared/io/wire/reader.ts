@@ -1,5 +1,6 @@
 // Reads messages from the wire with suspicion: an unknown word, a missing part or a number out of range is noted with the field's name, and
-// the message as a whole is refused. Nothing here throws on what another program sent.
+// the message as a whole is refused. Where a newer program's word has a meaning that is safe whatever it says, that meaning is read instead,
+// and the word is told of as strange. Nothing here throws on what another program sent.
 
 import { fail, ok, type Result } from '../../core/result.js';
 
@@ -11,32 +12,41 @@ export type Words<W extends string> = Readonly<Record<W, true>>;
 
 export class Reader {
   readonly #problems: string[];
+  readonly #strange: string[];
   readonly #path: string;
 
-  constructor(path = '', problems: string[] = []) {
+  constructor(path = '', problems: string[] = [], strange: string[] = []) {
     this.#path = path;
     this.#problems = problems;
+    this.#strange = strange;
   }
 
   /** A reader of a part, that notes into the same list. */
   at(part: string): Reader {
-    return new Reader(this.#path === '' ? part : `${this.#path}.${part}`, this.#problems);
+    return new Reader(this.#path === '' ? part : `${this.#path}.${part}`, this.#problems, this.#strange);
   }
 
   problem(field: string, what: string): void {
-    const path = [this.#path, field].filter((each) => each !== '').join('.');
-    this.#problems.push(`${path}: ${what}`);
+    this.#problems.push(`${this.#pathOf(field)}: ${what}`);
+  }
+
+  #pathOf(field: string): string {
+    return [this.#path, field].filter((each) => each !== '').join('.');
   }
 
   /** One of the words; a wrong one is noted, and some valid word given so that reading can go on. */
   word<W extends string>(field: string, value: string, words: Words<W>): W {
     if (Object.hasOwn(words, value)) return value as W;
     const known = Object.keys(words) as W[];
-    this.problem(
-      field,
-      value === '' ? 'is missing' : `unknown word ${JSON.stringify(value.slice(0, 60))}, must be one of ${known.join(', ')}`,
-    );
+    this.problem(field, value === '' ? 'is missing' : `${unknownWord(value)}, must be one of ${known.join(', ')}`);
     return known[0] as W;
+  }
+
+  /** The same where a word that this version does not know may be read as `otherwise`; a missing one is still a problem. */
+  wordOr<W extends string, O extends string>(field: string, value: string, words: Words<W>, otherwise: O): W | O {
+    if (value === '' || Object.hasOwn(words, value)) return this.word(field, value, words);
+    this.#strange.push(`${this.#pathOf(field)}: ${unknownWord(value)}, read as ${otherwise}`);
+    return otherwise;
   }
 
   filled(field: string, value: string): string {
@@ -58,7 +68,14 @@ export class Reader {
   problems(): WireProblems {
     return this.#problems;
   }
+
+  /** Words that were read as something safe; each `field: what it says, and as what it was read`. */
+  strange(): readonly string[] {
+    return this.#strange;
+  }
 }
+
+const unknownWord = (value: string): string => `unknown word ${JSON.stringify(value.slice(0, 60))}`;
 
 /** The value if nothing was noted. `undefined` parts are always noted, so a value without problems is whole. */
 export function whole<T>(reader: Reader, value: T | undefined): Result<T, WireProblems> {

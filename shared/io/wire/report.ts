@@ -1,4 +1,8 @@
 // What agents report, between the model and the wire. Times are rounded to whole milliseconds on the way out.
+//
+// In a rolling upgrade an agent may be newer than the coordinator that hears it. A word that the coordinator does not know must neither
+// make the whole host unheard nor be guessed at, so each field has a meaning that permits nothing: a QEMU, a role or a pair of which
+// nothing is known, a task that is still under way, a disk that cannot be booted, a secondary's disk that cannot be promoted.
 
 import { unreachable } from '../../core/assert.js';
 import { diskId, epoch, hostId, incarnation, term, vmUid, type Epoch } from '../../core/ids.js';
@@ -58,10 +62,16 @@ export function reportToWire(report: HostReport): HostMessage {
   };
 }
 
-export function reportFromWire(message: HostMessage): Result<HostReport, WireProblems> {
+/** `strange`: words of a newer agent, each with its field and as what it was read; empty = all is understood. */
+export interface ReadReport {
+  readonly report: HostReport;
+  readonly strange: readonly string[];
+}
+
+export function reportFromWire(message: HostMessage): Result<ReadReport, WireProblems> {
   const reader = new Reader();
   const vms = reader.list('vms', message.vms, readVm);
-  return whole(reader, {
+  const report: HostReport = {
     host: reader.filled('host', message.host),
     hostId: hostId(reader.filled('host_id', message.hostId)),
     session: reader.filled('session', message.session),
@@ -72,7 +82,8 @@ export function reportFromWire(message: HostMessage): Result<HostReport, WirePro
     peersSilentMs: message.peersSilentMs,
     freeDiskBytes: message.freeDiskBytes,
     etcdSilentMs: message.etcdSilentMs ?? null,
-  });
+  };
+  return whole(reader, { report, strange: reader.strange() });
 }
 
 function vmToWire(vm: VmReport): VmMessage {
@@ -150,7 +161,7 @@ function qemuToWire(qemu: QemuReport): QemuMessage {
 }
 
 function readQemu(message: QemuMessage, reader: Reader): QemuReport {
-  const kind = reader.word('kind', message.kind, QEMU_KINDS);
+  const kind = reader.wordOr('kind', message.kind, QEMU_KINDS, 'unknown');
   const born = epoch(message.born);
   const pid = message.pid === 0 ? null : message.pid;
   switch (kind) {
@@ -162,7 +173,7 @@ function readQemu(message: QemuMessage, reader: Reader): QemuReport {
     case 'hung':
       return { kind, born, pid };
     case 'alive':
-      return { kind, born, pid, role: reader.word('role', message.role, ROLES), runstate: message.runstate };
+      return { kind, born, pid, role: reader.wordOr('role', message.role, ROLES, 'none'), runstate: message.runstate };
     case 'dead':
       return { kind, born, why: message.why, guestShutdown: message.guestShutdown };
     default:
@@ -171,7 +182,7 @@ function readQemu(message: QemuMessage, reader: Reader): QemuReport {
 }
 
 function readPair(message: PairMessage, reader: Reader): PairReport {
-  return { state: reader.word('state', message.state, PAIR_STATES), evidence: message.evidence };
+  return { state: reader.wordOr('state', message.state, PAIR_STATES, 'unknown'), evidence: message.evidence };
 }
 
 function taskToWire(task: TaskReport): TaskMessage {
@@ -189,14 +200,14 @@ function taskToWire(task: TaskReport): TaskMessage {
 }
 
 function readTask(message: TaskMessage, reader: Reader): TaskReport {
-  const kind = reader.word('kind', message.kind, TASK_KINDS);
+  const kind = reader.wordOr('kind', message.kind, TASK_KINDS, 'running');
   switch (kind) {
     case 'idle':
       return { kind };
     case 'running':
       return {
         kind,
-        goal: reader.word('goal', message.goal, GOALS),
+        goal: reader.wordOr('goal', message.goal, GOALS, 'unknown'),
         epoch: epoch(message.epoch),
         procedure: message.procedure,
         step: message.step,
@@ -204,7 +215,7 @@ function readTask(message: TaskMessage, reader: Reader): TaskReport {
     case 'failed':
       return {
         kind,
-        goal: reader.word('goal', message.goal, GOALS),
+        goal: reader.wordOr('goal', message.goal, GOALS, 'unknown'),
         epoch: epoch(message.epoch),
         step: message.step,
         error: message.error,
@@ -229,9 +240,9 @@ function readDisk(message: DiskMessage, reader: Reader): DiskReport {
   return {
     diskId: message.diskId === '' ? null : diskId(message.diskId),
     stampEpoch: epochOrNull(message.stampEpoch),
-    state: reader.word('state', message.state, DISK_STATES),
+    state: reader.wordOr('state', message.state, DISK_STATES, 'missing'),
     images: message.images,
-    replication: reader.word('replication', message.replication, REPLICATION),
+    replication: reader.wordOr('replication', message.replication, REPLICATION, 'error'),
     localError: message.localError,
   };
 }

@@ -65,8 +65,8 @@ export class Cluster {
           message: (message) => {
             const read = reportFromWire(message);
             if (!read.ok) throw new Error(read.error.join('; '));
-            this.reports[host] = read.value;
-            this.history[host].push({ at: clock.now(), report: read.value });
+            this.reports[host] = read.value.report;
+            this.history[host].push({ at: clock.now(), report: read.value.report });
             for (const wake of this.#wakers) wake();
           },
           down: () => undefined,

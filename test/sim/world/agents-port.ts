@@ -88,7 +88,7 @@ export function simulatedAgents(place: AgentsPlace, life: Life, handlers: AgentH
 
   function accept(entry: Followed, report: HostReport): void {
     if (report.host !== entry.key.host || report.hostId !== entry.key.hostId) return;
-    entry.link = { host: entry.key.host, heard: true, lastReportAt: life.clock.now(), report };
+    entry.link = { host: entry.key.host, heard: true, lastReportAt: life.clock.now(), report, strange: [] };
     handlers.changed(entry.key.host);
   }
 
@@ -134,7 +134,7 @@ export function simulatedAgents(place: AgentsPlace, life: Life, handlers: AgentH
         else close(entry);
       }
       for (const key of wanted.values()) {
-        const link: HostLink = { host: key.host, heard: false, lastReportAt: null, report: null };
+        const link: HostLink = { host: key.host, heard: false, lastReportAt: null, report: null, strange: [] };
         const entry: Followed = {
           key,
           link,

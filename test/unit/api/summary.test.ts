@@ -11,6 +11,7 @@ const aHostPicture = (name: string, reports: readonly VmReport[] = [], change: P
   leased: true,
   heard: true,
   report: aLink(name, { vms: reports }).report,
+  strange: [],
   ...change,
 });
 

@@ -133,6 +133,19 @@ describe('coloctl recover', () => {
     expect((await cluster.coloctl(['recover', '--without', 'c'])).exit).toBe(0);
   });
 
+  it('while an agent says what this version does not know -> refused, because what it has is not known', async () => {
+    const cluster = await emptied();
+    await cluster.coloctl(['vm', 'define', '-f', 'vm.yaml', '--uid', UID], { 'vm.yaml': FILE });
+    const strange = ['vms[0].disk.state: unknown word "new", read as missing'];
+    cluster.links.set('b', { ...aLink('b', {}), strange });
+    const { exit, err } = await cluster.coloctl(['recover']);
+    expect(exit).toBe(1);
+    expect(err).toContain(
+      `the agent of b says what this version does not know: ${strange[0]}. Upgrade the coordinators. Nothing was changed`,
+    );
+    expect((await cluster.coloctl(['status'])).out).toContain(`b says what one does not know (upgrade it): ${strange[0]}`);
+  });
+
   it('of a VM that is not there -> says so', async () => {
     expect((await aCluster().coloctl(['recover', 'nothing'])).err).toContain('there is no VM "nothing"');
   });

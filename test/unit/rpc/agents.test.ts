@@ -100,6 +100,18 @@ const order: Order = {
 };
 
 describe('a followed agent', () => {
+  it('of a newer version, which says words that are not known here -> is heard, and they are told of', async () => {
+    const agent = new Agent();
+    const { port } = await agent.serve();
+    const { agents, link } = coordinator();
+    agents.follow([key(port)]);
+    agent.change({ vms: [aVmReport({ pair: { state: 'new' as never, evidence: [] } })] });
+    await eventually('heard', 2_000, () => link()?.report?.vms[0]?.pair.state === 'unknown');
+    expect(link()).toMatchObject({ heard: true, strange: ['vms[0].pair.state: unknown word "new", read as unknown'] });
+    agent.change({ vms: [aVmReport()] });
+    await eventually('upgraded', 2_000, () => link()?.strange.length === 0);
+  });
+
   it('-> is heard, and each change arrives at once', async () => {
     const agent = new Agent();
     const { port } = await agent.serve();

@@ -9,8 +9,16 @@ import { historyFromWire, historyToWire } from '../../../shared/io/wire/history.
 import { answerFromWire, answerToWire, orderFromWire, orderToWire } from '../../../shared/io/wire/order.js';
 import { reportFromWire, reportToWire } from '../../../shared/io/wire/report.js';
 import { specFromWire, specToWire } from '../../../shared/io/wire/spec.js';
+import { epoch } from '../../../shared/core/ids.js';
+import type { VmReport } from '../../../shared/core/model.js';
+import type { Result } from '../../../shared/core/result.js';
 import { answer, history, hostReport, order, spec } from '../shared/arbitrary.js';
 import { aReport, aVmReport } from './support.js';
+
+function assertOk<T>(result: Result<T, readonly string[]>): T {
+  if (!result.ok) throw new Error(result.error.join('; '));
+  return result.value;
+}
 
 describe('the wire', () => {
   it('any spec -> the same spec', () => {
@@ -44,7 +52,7 @@ describe('the wire', () => {
     fc.assert(
       fc.property(hostReport, (value) => {
         const bytes = HostMessage.encode(reportToWire(value)).finish();
-        expect(reportFromWire(HostMessage.decode(bytes))).toEqual({ ok: true, value });
+        expect(reportFromWire(HostMessage.decode(bytes))).toEqual({ ok: true, value: { report: value, strange: [] } });
       }),
     );
   });
@@ -64,7 +72,7 @@ describe('the wire', () => {
     const read = reportFromWire(HostMessage.decode(bytes));
     expect(read).toMatchObject({
       ok: true,
-      value: { latenessMs: 13, etcdSilentMs: 0, peersSilentMs: { b: 0xffff_ffff }, freeDiskBytes: 10 },
+      value: { report: { latenessMs: 13, etcdSilentMs: 0, peersSilentMs: { b: 0xffff_ffff }, freeDiskBytes: 10 } },
     });
   });
 
@@ -102,13 +110,68 @@ describe('the wire', () => {
     expect(read.ok ? [] : read.error).toEqual([expect.stringMatching(problem)]);
   });
 
-  it('a report of a newer agent with an unknown word -> refused, naming VM and field', () => {
+  type Vm = HostMessage['vms'][number];
+  const words: readonly [string, (vm: Vm) => unknown, Partial<VmReport>, RegExp][] = [
+    [
+      'a kind of QEMU',
+      (vm) => Object.assign(vm.qemu ?? {}, { kind: 'new' }),
+      { qemu: { kind: 'unknown', born: epoch(2), pid: 4711 } },
+      /qemu\.kind/,
+    ],
+    [
+      'a role',
+      (vm) => Object.assign(vm.qemu ?? {}, { role: 'new' }),
+      { qemu: { kind: 'alive', born: epoch(2), pid: 4711, role: 'none', runstate: 'colo' } },
+      /qemu\.role/,
+    ],
+    [
+      'a state of the pair',
+      (vm) => Object.assign(vm.pair ?? {}, { state: 'new' }),
+      { pair: { state: 'unknown', evidence: ['checkpoint 12 ms ago'] } },
+      /pair\.state/,
+    ],
+    [
+      'a kind of task',
+      (vm) => (vm.task = { kind: 'new', goal: 'protect', epoch: 3, procedure: 'p', step: 's', error: '' }),
+      { task: { kind: 'running', goal: 'protect', epoch: epoch(3), procedure: 'p', step: 's' } },
+      /task\.kind/,
+    ],
+    [
+      'a goal',
+      (vm) => (vm.task = { kind: 'failed', goal: 'new', epoch: 3, procedure: '', step: 's', error: 'e' }),
+      { task: { kind: 'failed', goal: 'unknown', epoch: epoch(3), step: 's', error: 'e' } },
+      /task\.goal/,
+    ],
+    [
+      'a state of the disk',
+      (vm) => Object.assign(vm.disk ?? {}, { state: 'new' }),
+      { disk: { ...aVmReport().disk, state: 'missing' } },
+      /disk\.state/,
+    ],
+    [
+      'a state of replication',
+      (vm) => Object.assign(vm.disk ?? {}, { replication: 'new' }),
+      { disk: { ...aVmReport().disk, replication: 'error' } },
+      /disk\.replication/,
+    ],
+  ];
+  it.each(words)(
+    'a report of a newer agent with %s that is not known -> read as what permits nothing, and told of',
+    (_what, change, read, field) => {
+      const message = reportToWire(aReport({ vms: [aVmReport()] }));
+      for (const vm of message.vms) change(vm);
+      const { report, strange } = assertOk(reportFromWire(message));
+      expect(report.vms).toEqual([aVmReport(read)]);
+      expect(strange).toEqual([expect.stringMatching(field)]);
+      expect(strange[0]).toMatch(/^vms\[0\]\..*unknown word "new", read as /);
+    },
+  );
+
+  it('a report in which a word is missing -> refused, because that is no newer version', () => {
     const message = reportToWire(aReport({ vms: [aVmReport()] }));
-    const [vm] = message.vms;
-    if (vm?.qemu === undefined) throw new Error('no VM');
-    vm.qemu.kind = 'dreaming';
+    for (const vm of message.vms) Object.assign(vm.qemu ?? {}, { kind: '' });
     const read = reportFromWire(message);
-    expect(read.ok ? [] : read.error).toEqual([expect.stringMatching(/^vms\[0\]\.qemu\.kind: unknown word "dreaming"/)]);
+    expect(read.ok ? [] : read.error).toEqual(['vms[0].qemu.kind: is missing']);
   });
 
   it('messages of nothing but defaults -> refused, not thrown', () => {

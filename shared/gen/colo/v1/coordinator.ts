@@ -80,6 +80,8 @@ export interface HostStatus {
   qemuVersion: string;
   agentVersion: string;
   freeDiskBytes: number;
+  /** What the agent says and the coordinator that answers does not know: it is newer. Each line `field: what it says, and as what it was read`. */
+  strange: string[];
 }
 
 export interface CoordinatorStatus {
@@ -924,6 +926,7 @@ function createBaseHostStatus(): HostStatus {
     qemuVersion: "",
     agentVersion: "",
     freeDiskBytes: 0,
+    strange: [],
   };
 }
 
@@ -949,6 +952,9 @@ export const HostStatus: MessageFns<HostStatus> = {
     }
     if (message.freeDiskBytes !== 0) {
       writer.uint32(56).uint64(message.freeDiskBytes);
+    }
+    for (const v of message.strange) {
+      writer.uint32(122).string(v!);
     }
     return writer;
   },
@@ -1022,6 +1028,14 @@ export const HostStatus: MessageFns<HostStatus> = {
             message.freeDiskBytes = longToNumber(reader.uint64());
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.strange.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1059,6 +1073,9 @@ export const HostStatus: MessageFns<HostStatus> = {
         : isSet(object.free_disk_bytes)
         ? globalThis.Number(object.free_disk_bytes)
         : 0,
+      strange: globalThis.Array.isArray(object?.strange)
+        ? object.strange.map((e: any) => globalThis.String(e))
+        : [],
     };
   },
 
@@ -1085,6 +1102,9 @@ export const HostStatus: MessageFns<HostStatus> = {
     if (message.freeDiskBytes !== 0) {
       obj.freeDiskBytes = Math.round(message.freeDiskBytes);
     }
+    if (message.strange?.length) {
+      obj.strange = message.strange;
+    }
     return obj;
   },
 
@@ -1100,6 +1120,7 @@ export const HostStatus: MessageFns<HostStatus> = {
     message.qemuVersion = object.qemuVersion ?? "";
     message.agentVersion = object.agentVersion ?? "";
     message.freeDiskBytes = object.freeDiskBytes ?? 0;
+    message.strange = object.strange?.map((e) => e) || [];
     return message;
   },
 };
