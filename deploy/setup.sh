@@ -37,7 +37,7 @@ packages_of_npm() {
 build() {
   stamp=dist/.colo-setup
   sources=$({
-    find agent coordinator shared deploy test/bench -name '*.ts' 2>/dev/null
+    find agent coordinator shared deploy test -name '*.ts' 2>/dev/null
     ls package-lock.json tsconfig.json deploy/tsconfig.build.json
   } | hash_of_files)
   if [ "$(cat $stamp 2>/dev/null)" = "$sources" ]; then return; fi

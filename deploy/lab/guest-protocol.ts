@@ -20,6 +20,12 @@ export function parseAnswer(line: string): CounterAnswer | null {
   return { counter: Number(counter), boot: boot ?? '', diskErrno: Number(diskErrno), echo: echo ?? '' };
 }
 
+/** The answer to `stat`. Null: it is not one. */
+export function parseState(line: string): Pick<CounterAnswer, 'counter' | 'boot'> | null {
+  const found = /^stat (\d+) ([0-9a-f]{8}) up=\d+\.\d+ wall=\d+\.\d+$/.exec(line);
+  return found === null ? null : { counter: Number(found[1]), boot: found[2] ?? '' };
+}
+
 export const HASH_START = 0x811c9dc5;
 
 /** 32-bit FNV-1a, going on from what came before. */

@@ -102,9 +102,11 @@ function heardAt(lines: readonly ProbeLine[]): readonly number[] {
       case 'transfer':
       case 'progress':
       case 'guest-query':
+      case 'value':
         return [line.monoMs];
       case 'begin':
       case 'connected':
+      case 'asked':
       case 'wrong':
       case 'broken':
       case 'end':

@@ -1,12 +1,16 @@
 // What a prober writes, one JSON object a line: every exchange with its times, and every connection that began or broke. `monoMs` is
 // CLOCK_MONOTONIC of the machine, which all namespaces and processes share, so that it can be set against a fault injected elsewhere.
 
-export const PROBE_KINDS = ['closed-loop', 'upload', 'download', 'new-connection', 'dns'] as const;
+export const PROBE_KINDS = ['closed-loop', 'upload', 'download', 'new-connection', 'read', 'dns'] as const;
 export type ProbeKind = (typeof PROBE_KINDS)[number];
 
 export type ProbeLine =
   | { readonly kind: 'begin'; readonly probe: ProbeKind; readonly monoMs: number; readonly wallMs: number }
   | { readonly kind: 'connected'; readonly monoMs: number; readonly wallMs: number }
+  /** A request of the closed loop, of a connection of its own, or to read is about to be sent. Without a line that tells its end, nobody knows it. */
+  | { readonly kind: 'asked'; readonly monoMs: number; readonly question: string }
+  /** The counter as it is, without a change to it. */
+  | { readonly kind: 'value'; readonly sentMonoMs: number; readonly monoMs: number; readonly counter: number; readonly boot: string }
   /** A request of the closed loop, or of a connection of its own. */
   | {
       readonly kind: 'answer';

@@ -13,6 +13,7 @@ interface Options {
   readonly periodMs: string;
   readonly bytes: string;
   readonly reconnect?: true;
+  readonly answerMs?: string;
 }
 
 const options = new Command('prober')
@@ -21,6 +22,7 @@ const options = new Command('prober')
   .option('--own-address <address>', 'where the guest can reach this process', '0.0.0.0')
   .option('--period-ms <ms>', 'from one exchange to the next', '30')
   .option('--bytes <count>', 'of one upload or download', '262144')
+  .option('--answer-ms <ms>', 'after which an upload, a download or a read that stands still is given up')
   .option('--reconnect', 'connect again when the connection breaks')
   .parse()
   .opts<Options>();
@@ -38,6 +40,7 @@ await runProbe({
   periodMs: Number(options.periodMs),
   bytes: Number(options.bytes),
   reconnect: options.reconnect === true,
+  answerBoundMs: options.answerMs === undefined ? null : Number(options.answerMs),
   signal: stop.signal,
   // Written at once and whole: what was measured must be readable even if this process is killed.
   log: (line) => void writeSync(1, `${JSON.stringify(line)}\n`),

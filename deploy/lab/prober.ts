@@ -18,6 +18,8 @@ export interface ProberOptions {
   /** Default 256 KiB. */
   readonly bytes?: number;
   readonly reconnect?: boolean;
+  /** Default: none. */
+  readonly answerBoundMs?: number;
 }
 
 export interface Prober {
@@ -83,11 +85,12 @@ function argumentsOf(plan: LabPlan, options: ProberOptions): readonly string[] {
     ...['--period-ms', String(options.periodMs ?? 30)],
     ...['--bytes', String(options.bytes ?? 256 * 1024)],
     ...(options.reconnect === true ? ['--reconnect'] : []),
+    ...(options.answerBoundMs === undefined ? [] : ['--answer-ms', String(options.answerBoundMs)]),
   ];
 }
 
 function isExchange(line: ProbeLine): boolean {
-  return line.kind === 'answer' || line.kind === 'transfer' || line.kind === 'guest-query';
+  return line.kind === 'answer' || line.kind === 'value' || line.kind === 'transfer' || line.kind === 'guest-query';
 }
 
 const hasEnded = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null;

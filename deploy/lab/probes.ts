@@ -3,7 +3,17 @@
 
 import { createSocket } from 'node:dgram';
 import { setTimeout as pause } from 'node:timers/promises';
-import { DOWNLOAD_PORT, HASH_START, LINE_PORT, UPLOAD_PORT, firstWrongByte, hashOn, hashText, parseAnswer } from './guest-protocol.js';
+import {
+  DOWNLOAD_PORT,
+  HASH_START,
+  LINE_PORT,
+  UPLOAD_PORT,
+  firstWrongByte,
+  hashOn,
+  hashText,
+  parseAnswer,
+  parseState,
+} from './guest-protocol.js';
 import { openLineSocket, type LineSocket } from './line-socket.js';
 import type { ProbeKind, ProbeLine } from './probe-log.js';
 
@@ -17,6 +27,8 @@ export interface ProbeOptions {
   /** Size of one upload or download. */
   readonly bytes: number;
   readonly reconnect: boolean;
+  /** An upload, a download or a read that stands still for so long is given up; null = it waits for ever. */
+  readonly answerBoundMs: number | null;
   readonly signal: AbortSignal;
   readonly log: (line: ProbeLine) => void;
 }
@@ -87,15 +99,18 @@ interface Exchange {
 
 function exchangeOf(options: ProbeOptions): Exchange {
   const plain = { oneEach: false, bound: {}, close: () => undefined };
+  const bound = options.answerBoundMs === null ? {} : { answerBoundMs: options.answerBoundMs };
   switch (options.probe) {
     case 'closed-loop':
       return { ...plain, port: LINE_PORT, once: ask(options) };
     case 'new-connection':
       return { ...plain, port: LINE_PORT, oneEach: true, bound: { answerBoundMs: NEW_CONNECTION_MS }, once: ask(options) };
     case 'upload':
-      return { ...plain, port: UPLOAD_PORT, once: upload(options) };
+      return { ...plain, port: UPLOAD_PORT, bound, once: upload(options) };
     case 'download':
-      return { ...plain, port: DOWNLOAD_PORT, once: download(options) };
+      return { ...plain, port: DOWNLOAD_PORT, bound, once: download(options) };
+    case 'read':
+      return { ...plain, port: LINE_PORT, bound, once: read(options) };
     case 'dns':
       return guestQuery(options);
   }
@@ -106,6 +121,7 @@ function ask({ log }: ProbeOptions): Exchange['once'] {
   return async (socket, sentMonoMs) => {
     number += 1;
     const question = `q${number}`;
+    log({ kind: 'asked', monoMs: monoMs(), question });
     await socket.send(`${question}\n`);
     const line = await socket.line();
     const answer = parseAnswer(line);
@@ -113,6 +129,18 @@ function ask({ log }: ProbeOptions): Exchange['once'] {
       return log({ kind: 'wrong', ...now(), detail: `asked ${question}, was told "${line}"` });
     const { counter, boot, diskErrno } = answer;
     log({ kind: 'answer', sentMonoMs, ...now(), counter, boot, diskErrno });
+  };
+}
+
+function read({ log }: ProbeOptions): Exchange['once'] {
+  return async (socket) => {
+    const sentMonoMs = monoMs();
+    log({ kind: 'asked', monoMs: sentMonoMs, question: 'stat' });
+    await socket.send('stat\n');
+    const line = await socket.line();
+    const state = parseState(line);
+    if (state === null) return log({ kind: 'wrong', ...now(), detail: `asked for the state, was told "${line}"` });
+    log({ kind: 'value', sentMonoMs, monoMs: monoMs(), ...state });
   };
 }
 

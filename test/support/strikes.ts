@@ -1,11 +1,10 @@
 // What is done to a lab to see whether it holds, for the bench and the chaos alike: each blow is one call, and what undoes it is another.
 // Only processes that the lab started are touched, by pid and start time.
 
-import { LabError, waitFor } from '../../deploy/lab/command.js';
-import { recordOf } from '../../deploy/lab/lab.js';
-import { cutLinks, mendLinks } from '../../deploy/lab/network.js';
+import { LabError } from '../../deploy/lab/command.js';
+import { cutLinks, mendLinks, processesIn } from '../../deploy/lab/network.js';
 import { LINKS, type HostPlan, type LabPlan } from '../../deploy/lab/plan.js';
-import { isAlive, sendSignal, type ProcessIdentity } from '../../deploy/lab/process-identity.js';
+import { identify, sendSignal, waitForEnd, type ProcessIdentity } from '../../deploy/lab/process-identity.js';
 import { startDaemon } from '../../deploy/lab/processes.js';
 import { livingQemus } from '../../deploy/lab/qemus.js';
 import { DAEMONS, type Daemon } from '../../deploy/lab/record.js';
@@ -28,15 +27,16 @@ export async function darken(plan: LabPlan, host: HostPlan): Promise<void> {
   await cutLinks(plan, host, LINKS);
 }
 
-const everythingOn = (plan: LabPlan, host: HostPlan): readonly ProcessIdentity[] => [
-  ...livingQemus(plan).filter((each) => each.host === host.name),
-  ...recordOf(plan.name).processes.filter((each) => each.host === host.name),
-];
+/** All that runs on the host, also a QEMU that its agent has started and not noted yet. */
+async function everythingOn(host: HostPlan): Promise<readonly ProcessIdentity[]> {
+  return (await processesIn(host.namespace)).map(identify).filter((each) => each !== null);
+}
 
 /** The dark host's processes die while nobody can hear it, as with a power failure; then it is there again, without any QEMU. */
 export async function rebootHost(plan: LabPlan, host: HostPlan): Promise<void> {
-  for (const each of everythingOn(plan, host)) sendSignal(each, 'SIGKILL');
-  await waitFor({ what: `the end of all of ${host.name}`, boundMs: END_MS }, () => (everythingOn(plan, host).some(isAlive) ? null : true));
+  const struck = await everythingOn(host);
+  for (const each of struck) sendSignal(each, 'SIGKILL');
+  for (const each of struck) await waitForEnd(each, END_MS);
   await mendLinks(plan, host, LINKS);
   for (const daemon of daemonsOf(host)) await startDaemon(plan, host, daemon);
 }

@@ -1,0 +1,28 @@
+// One minute of chaos with a plan that is always the same: `npm run chaos -- --minutes M --seed S` does more of it. Never tried again when it
+// fails: it has found something, and says where the evidence is.
+
+import { describe, expect, it } from 'vitest';
+import { runChaos } from '../../chaos/run.js';
+import { missing, useCluster, VM } from '../cluster/stage.js';
+
+const SEED = 1;
+const MINUTES = 1;
+
+const why = missing();
+if (why !== null) console.warn(`skipped: ${why}`);
+
+describe.skipIf(why !== null)('a cluster under random faults', () => {
+  const cluster = useCluster(import.meta.url);
+
+  it(`for ${MINUTES} minute by the plan of seed ${SEED} -> breaks no rule that its clients, its papers and its disk could tell of`, async () => {
+    const { violations, summary, folder } = await runChaos({
+      plan: cluster(),
+      vm: VM,
+      seed: SEED,
+      minutes: MINUTES,
+      report: (line) => console.log(line),
+    });
+    console.log(summary);
+    expect(violations, `the evidence is in ${folder ?? 'no folder'}`).toEqual([]);
+  });
+});
