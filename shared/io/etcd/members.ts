@@ -1,5 +1,6 @@
-// All members of the etcd cluster and the order in which they are asked: the one that answered last first, the next one after a failure.
-// The first endpoint is the preferred one; it should be the member on the same host, because then both die together.
+// All members of the etcd cluster and the order in which they are asked: as they are configured, without those that have failed lately. The
+// first endpoint should be the member on the same host, because then both die together; so calls return to it once it answers again, and do
+// not stay with a member that happened to answer one day and whose host goes dark on another.
 
 import { STORE_CALL_MS, STORE_OPERATION_MS } from '../../core/limits.js';
 import { fail, type Result } from '../../core/result.js';
@@ -10,6 +11,8 @@ import type { Member } from './member.js';
 
 /** After all members failed in turn, the next round begins so much later. */
 const ROUND_PAUSE_MS = 50;
+/** A member that has failed is asked so often whether it is well again, beside the calls and at no call's cost. */
+const RECHECK_MS = 500;
 
 export type Attempt<T> = (member: Member, deadlineMs: number) => Promise<Result<T, StoreError>>;
 
@@ -24,33 +27,56 @@ export interface Members {
   /** The highest revision that any linearizable answer has shown. */
   knownRevision(): number;
   lastAnswerAt(): Instant | null;
-  /** For a stream: the member after this one, or the preferred one. */
+  /** For a stream that begins, or that has ended with this member: the same again unless it is doubted. */
   next(after: Member | null): Member;
-  /** Calls avoid this member until another has failed. */
+  /** Calls avoid this member until it has answered again. */
   doubt(member: Member): void;
 }
 
-export function createMembers(clock: Clock, all: readonly Member[]): Members {
-  let current = 0;
+/** `isWell`: asks one member something that takes a quorum. It has a deadline and never throws. */
+export function createMembers(clock: Clock, all: readonly Member[], isWell: (member: Member) => Promise<boolean>): Members {
+  /** Members that have failed, and when each was last asked or blamed. */
+  const doubted = new Map<Member, Instant>();
+  let turn = 0;
   let knownRevision = 0;
   let lastAnswerAt: Instant | null = null;
 
   const at = (index: number): Member => all[index % all.length] as Member;
 
+  /** While all are doubted, one after the other. */
+  function pick(): Member {
+    const trusted = all.find((each) => !doubted.has(each));
+    if (trusted !== undefined) return trusted;
+    turn += 1;
+    return at(turn);
+  }
+
   function doubt(member: Member): void {
-    if (at(current) === member) current = (current + 1) % all.length;
+    doubted.set(member, clock.now());
+  }
+
+  function recheck(): void {
+    for (const [member, since] of doubted) {
+      if (clock.now() - since < RECHECK_MS) continue;
+      doubted.set(member, clock.now());
+      void isWell(member).then((well) => {
+        if (well) doubted.delete(member);
+      });
+    }
   }
 
   async function run<T>(kind: CallKind, attempt: Attempt<T>): Promise<Result<T, StoreError>> {
     const startedAt = clock.now();
+    recheck();
     let last: StoreError = { kind: 'unavailable', detail: 'no member was asked' };
     for (let tries = 1; ; tries += 1) {
       const leftMs = STORE_OPERATION_MS - (clock.now() - startedAt);
       if (leftMs <= 0) return fail({ ...last, detail: `no member answered within ${STORE_OPERATION_MS} ms; last: ${last.detail}` });
-      const member = at(current);
+      const member = pick();
       const result = await attempt(member, Math.min(STORE_CALL_MS, leftMs));
       if (result.ok || result.error.kind === 'refused') {
         lastAnswerAt = clock.now();
+        doubted.delete(member);
         return result;
       }
       doubt(member);
@@ -67,7 +93,7 @@ export function createMembers(clock: Clock, all: readonly Member[]): Members {
     },
     knownRevision: () => knownRevision,
     lastAnswerAt: () => lastAnswerAt,
-    next: (after) => (after === null ? at(current) : at(all.indexOf(after) + 1)),
+    next: (after) => (after === null || doubted.has(after) ? pick() : after),
     doubt,
   };
 }

@@ -8,6 +8,11 @@ import { createMembers } from './members.js';
 import { openMirror } from './mirror.js';
 import { readKey, readPrefix } from './read.js';
 
+/** What `etcdctl endpoint health` reads as well; it need not be there. */
+const HEALTH_KEY = 'health';
+/** A member that has failed is trusted again when it answers well within the time that a call has. */
+const WELL_MS = 100;
+
 export interface StoreOptions {
   readonly credentials?: EtcdCredentials;
 }
@@ -21,7 +26,10 @@ export interface OpenStore extends Store {
 export function openStore(endpoints: readonly string[], clock: Clock, log: Log, options: StoreOptions = {}): OpenStore {
   if (endpoints.length === 0) throw new Error('etcd needs at least one endpoint');
   const all = endpoints.map((each) => new Member(each, clock, options.credentials));
-  const members = createMembers(clock, all);
+  const members = createMembers(clock, all, async (member) => {
+    const read = await member.call('read', WELL_MS, (client, callOptions) => readKey(client, HEALTH_KEY, callOptions));
+    return read.ok;
+  });
   const mirrors = new Set<{ close(): void }>();
 
   return {
