@@ -27,6 +27,8 @@ interface Entry {
   readonly orders: Orders;
   /** The last report that was told to the listeners. */
   told: VmReport | null;
+  /** Whether the peers were told that its QEMU hangs. */
+  hung: boolean;
 }
 
 export interface AgentLoop {
@@ -142,7 +144,7 @@ class Agent implements AgentLoop {
   #add(name: string, journal: VmJournal | null): Entry {
     const vm = new Vm(name, this.#ports, this.#setup, journal, () => this.#changed(name));
     const tasks = new Tasks(vm, ACTION_TABLE);
-    const entry: Entry = { vm, tasks, orders: new Orders(vm, tasks, this.#memory), told: null };
+    const entry: Entry = { vm, tasks, orders: new Orders(vm, tasks, this.#memory), told: null, hung: false };
     this.#vms.set(name, entry);
     const pairs = this.#pairs;
     if (pairs !== null) {
@@ -182,6 +184,10 @@ class Agent implements AgentLoop {
   #changed(name: string): void {
     const entry = this.#vms.get(name);
     if (entry === undefined) return;
+    if (entry.hung !== (entry.vm.hungSince !== null)) {
+      entry.hung = entry.vm.hungSince !== null;
+      this.#pairs?.tell();
+    }
     const report = entry.vm.report();
     if (report === null || (entry.told !== null && saysTheSame(entry.told, report))) return;
     entry.told = report;

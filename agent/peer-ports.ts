@@ -99,6 +99,8 @@ export interface PairWatch {
   /** Watches a VM until the answer is called. */
   add(vm: string, source: PairSource): () => void;
   judge(vm: string): PairReport;
+  /** What the peers must know of this side has changed: they are told at once. */
+  tell(): void;
   /** For the host's report: milliseconds since each peer was last heard, lateness of ours left out. */
   peersSilentMs(): Readonly<Record<string, number>>;
   /** How late the last tick was; the report's silences are to be doubted by as much. */

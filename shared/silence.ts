@@ -5,6 +5,10 @@ import { instant, type Instant } from './core/ids.js';
 import { LATE_TICK_MS } from './core/limits.js';
 import type { Clock } from './ports.js';
 
+/** Silence is more than the limit, so the tick that judges it falls just behind. */
+const PAST_LIMIT_MS = 1;
+const MIN_TICK_MS = 2;
+
 export interface SilenceWatch {
   /** Something was heard just now. Silence is counted anew, also after it was told. */
   heard(): void;
@@ -20,9 +24,12 @@ export function watchSilence(clock: Clock, afterMs: number, silent: (silentMs: n
   let cancel = schedule(clock.now());
 
   function schedule(from: Instant): () => void {
-    return clock.after(tickMs, () => {
+    // The last tick falls on the limit itself: whoever waits for this judgement does not wait for a tick as well.
+    const leftMs = told ? tickMs : Math.max(MIN_TICK_MS, afterMs - (from - last) + PAST_LIMIT_MS);
+    const waitMs = Math.min(tickMs, leftMs);
+    return clock.after(waitMs, () => {
       const now = clock.now();
-      const lateMs = now - from - tickMs;
+      const lateMs = now - from - waitMs;
       // One tick of the late span is counted all the same, so that a machine that is late for ever still judges, only more slowly.
       if (lateMs > LATE_TICK_MS) last = instant(Math.min(now, last + lateMs));
       if (!told && now - last > afterMs) {

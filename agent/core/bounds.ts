@@ -3,6 +3,8 @@
 
 /** Facts are read so often: four times a second is what SAFETY 1 asks for the replication status. */
 export const LOOK_INTERVAL_MS = 250;
+/** Half of a pair is probed out of band so often: a hung QEMU costs this and PROBE_SILENT_MS. It passes the main loop and costs one message. */
+export const PAIR_PROBE_INTERVAL_MS = 100;
 /** While overlays are merged the end is looked for more often: until it is written down, the images alone cannot tell it. */
 export const MERGE_LOOK_INTERVAL_MS = 50;
 /** One round of queries. Far longer than a healthy answer, so that a main loop that hangs is asked once and not again and again. */

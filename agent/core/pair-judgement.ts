@@ -91,6 +91,12 @@ export function judge(signals: PairSignals): Judgement {
   return { ...say(signals, 'unknown', doubts), wantsCheckpoint: askable && peerDoubts(signals).length > 0 };
 }
 
+/** In how many milliseconds contact will have been unproven for the suspect time, if nothing comes; null = it is so already, or never will be. */
+export function suspectInMs(signals: PairSignals): number | null {
+  const contact = signals.peer === null || signals.role === 'none' ? null : contactMs(signals, signals.peer);
+  return contact === null || contact >= signals.suspectAfterMs ? null : signals.suspectAfterMs - contact;
+}
+
 function say(signals: PairSignals, state: 'hard' | 'silent' | 'unknown', lines: readonly string[]): Judgement {
   const unsilenced =
     signals.silenceProblem === null || state === 'unknown' ? [] : [`ARP and IPv6 are not silenced: ${signals.silenceProblem}`];
@@ -116,7 +122,8 @@ function silentEvidence(signals: PairSignals): readonly string[] {
   const contact = peer === null ? null : contactMs(signals, peer);
   if (peer !== null && contact !== null && contact >= suspectAfterMs) {
     const oneWay = peer.heardAgoMs !== null && peer.heardAgoMs < contact / 2;
-    const lately = peer.heardAgoMs !== null && peer.heardAgoMs < 2 * suspectAfterMs;
+    // Its agent was heard until contact was lost, or is heard still. That stays so however long the silence lasts.
+    const lately = peer.heardAgoMs !== null && peer.heardAgoMs < contact + suspectAfterMs;
     const asked = peer.kernelAnswers && peer.unansweredProbes >= (lately ? PROBES : PROBES_ALONE);
     const repeats = tcp.retransmits >= (lately ? RETRANSMITS : RETRANSMITS_LATER);
     if (asked || repeats) {

@@ -37,10 +37,14 @@ export class PeerHosts {
   #sequence = 0;
   #problem: string | null = null;
 
-  constructor(ports: PeerPorts, us: Ourselves, intervalMs: number) {
+  readonly #hungChanged: () => void;
+
+  /** `hungChanged`: a peer has just said that a QEMU hangs, or does not any more. */
+  constructor(ports: PeerPorts, us: Ourselves, intervalMs: number, hungChanged: () => void) {
     this.#ports = ports;
     this.#us = us;
     this.#intervalMs = intervalMs;
+    this.#hungChanged = hungChanged;
     this.#wire = ports.openWire({
       heard: (address, text) => this.#heard(address, text),
       refused: (address) => this.#update(address, (peer) => hearRefusal(peer, ports.clock.now())),
@@ -111,10 +115,12 @@ export class PeerHosts {
     const heartbeat = decodeHeartbeat(text, this.#us.cluster);
     if (heartbeat === null) return;
     const { clock, log } = this.#ports;
+    const hungBefore = this.#peers.get(address)?.hung;
     this.#update(address, (peer) => {
       if (peer.session !== heartbeat.session) log.info({ peer: heartbeat.host, address, session: heartbeat.session }, 'peer-heard');
       return hearHeartbeat(peer, heartbeat, this.#us.session, clock.now());
     });
+    if (hungBefore?.join() !== this.#peers.get(address)?.hung.join()) this.#hungChanged();
   }
 
   #mustAsk(peer: PeerContact, attention: Attention, now: Instant): boolean {

@@ -4,7 +4,7 @@
 import { ageMs, attend, startAttention, type Attention } from '../core/attention.js';
 import type { Ourselves } from '../core/heartbeat.js';
 import { nothingWatched, replicationSockets, watchTcp, type TcpSocket, type TcpWatch } from '../core/kernel-evidence.js';
-import { judge, type Checkpoints, type Judgement, type OwnQemu, type PairSignals } from '../core/pair-judgement.js';
+import { judge, suspectInMs, type Checkpoints, type Judgement, type OwnQemu, type PairSignals } from '../core/pair-judgement.js';
 import type { PairFacts, PairSource, PairWatch, PeerPorts } from '../peer-ports.js';
 import { PeerHosts } from './peer-hosts.js';
 import { assert } from '../../shared/core/assert.js';
@@ -35,6 +35,12 @@ interface Watched {
   silenced: readonly string[];
 }
 
+interface Pair {
+  readonly vm: string;
+  readonly watched: Watched;
+  readonly facts: PairFacts;
+}
+
 export class Peers implements PairWatch {
   readonly #ports: PeerPorts;
   readonly #setup: PeersSetup;
@@ -44,6 +50,7 @@ export class Peers implements PairWatch {
   #inherited: ReadonlySet<string> = new Set();
   #attention: Attention;
   #cancel: () => void = () => undefined;
+  #cancelInTime: () => void = () => undefined;
   /** Null: nothing was asked of the filter yet. */
   #wanted: string | null = null;
   #opened = false;
@@ -52,7 +59,8 @@ export class Peers implements PairWatch {
   constructor(ports: PeerPorts, setup: PeersSetup) {
     this.#ports = ports;
     this.#setup = setup;
-    this.#hosts = new PeerHosts(ports, { cluster: setup.cluster, host: setup.host, session: setup.session }, setup.intervalMs);
+    const us = { cluster: setup.cluster, host: setup.host, session: setup.session };
+    this.#hosts = new PeerHosts(ports, us, setup.intervalMs, () => this.#judgeAll(this.#pairs()));
     this.#startedAt = ports.clock.now();
     this.#attention = startAttention(setup.intervalMs, this.#startedAt);
   }
@@ -70,6 +78,7 @@ export class Peers implements PairWatch {
   stop(): void {
     this.#stopped = true;
     this.#cancel();
+    this.#cancelInTime();
     this.#hosts.close();
     this.#ports.probe.close();
   }
@@ -91,6 +100,13 @@ export class Peers implements PairWatch {
     return { state, evidence };
   }
 
+  /** A QEMU here hangs, or answers again: the peers hear of it now and not at the next beat. */
+  tell(): void {
+    if (this.#stopped) return;
+    this.#cancel();
+    this.#beat();
+  }
+
   peersSilentMs(): Readonly<Record<string, number>> {
     return this.#hosts.silentMs(this.#attention);
   }
@@ -102,23 +118,41 @@ export class Peers implements PairWatch {
   #beat(): void {
     const { clock } = this.#ports;
     this.#attention = attend(this.#attention, clock.now());
-    const pairs = [...this.#vms].flatMap(([vm, watched]) => {
-      const facts = watched.source.facts();
-      if (facts === null) this.#setSilenced(watched, []);
-      return facts === null ? [] : [{ vm, watched, facts }];
-    });
+    for (const watched of this.#vms.values()) if (watched.source.facts() === null) this.#setSilenced(watched, []);
+    const pairs = this.#pairs();
     const addresses = pairs.map(({ facts }) => facts.peerAddress).filter((each) => each !== null);
     const hung = pairs.filter(({ facts }) => facts.role !== 'none' && facts.hungSince !== null).map(({ facts }) => facts.uid);
     this.#hosts.beat(new Set(addresses.map((each) => this.#ports.canonical(each))), hung, this.#attention);
+    this.#judgeAll(pairs);
+    if (this.#stopped) return;
+    this.#cancel = clock.after(this.#setup.intervalMs, () => this.#beat());
+    this.#judgeInTime(pairs);
+  }
+
+  #judgeAll(pairs: readonly Pair[]): void {
     this.#lookAtSockets(pairs);
     for (const { vm, watched, facts } of pairs) {
-      const before = watched.told;
       const judgement = this.#judge(vm, watched, facts);
       if (judgement.wantsCheckpoint) this.#force(vm, watched);
-      if (judgement.state !== before) watched.source.changed();
     }
     this.#settleSilence();
-    if (!this.#stopped) this.#cancel = clock.after(this.#setup.intervalMs, () => this.#beat());
+  }
+
+  /** A pair whose suspect time is over before the next beat is judged at that very moment: a failover must not wait for a beat. */
+  #judgeInTime(pairs: readonly Pair[]): void {
+    this.#cancelInTime();
+    const soonest = Math.min(...pairs.map(({ watched, facts }) => suspectInMs(this.#signals(watched, facts)) ?? Infinity));
+    if (soonest >= this.#setup.intervalMs) return;
+    this.#cancelInTime = this.#ports.clock.after(soonest, () => {
+      if (!this.#stopped) this.#judgeAll(this.#pairs());
+    });
+  }
+
+  #pairs(): readonly Pair[] {
+    return [...this.#vms].flatMap(([vm, watched]) => {
+      const facts = watched.source.facts();
+      return facts === null ? [] : [{ vm, watched, facts }];
+    });
   }
 
   #judge(vm: string, watched: Watched, facts: PairFacts): Judgement {
@@ -128,7 +162,8 @@ export class Peers implements PairWatch {
     }
     const judgement = judge(this.#signals(watched, facts));
     const { state, evidence } = judgement;
-    if (state !== watched.told) {
+    const isNews = state !== watched.told;
+    if (isNews) {
       const { log } = this.#ports;
       if (state === 'hard' || state === 'silent') log.warn({ vm, pair: state, before: watched.told, evidence }, 'pair-judged');
       else log.info({ vm, pair: state, before: watched.told, evidence }, 'pair-judged');
@@ -142,6 +177,8 @@ export class Peers implements PairWatch {
         watched,
         facts.taps.filter((tap) => this.#inherited.has(tap)),
       );
+    // Also when it was a report to one reader that brought it to light: all others must hear of it now and not at their next report.
+    if (isNews) watched.source.changed();
     return judgement;
   }
 
@@ -185,7 +222,7 @@ export class Peers implements PairWatch {
     };
   }
 
-  #lookAtSockets(pairs: readonly { readonly watched: Watched; readonly facts: PairFacts }[]): void {
+  #lookAtSockets(pairs: readonly Pair[]): void {
     const now = this.#ports.clock.now();
     const tables = new Map<number | null, Result<readonly TcpSocket[], string>>();
     for (const { watched, facts } of pairs) {

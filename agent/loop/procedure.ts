@@ -28,6 +28,8 @@ export async function runSteps(
       if (progress.kind === 'copying') vm.resync = { doneBytes: progress.doneBytes, totalBytes: progress.totalBytes };
       if (progress.kind === 'released') {
         vm.durationsMs = { ...vm.durationsMs, [`${progress.procedure}-released`]: progress.sinceStartMs };
+        const { name, ports } = vm;
+        ports.log.info({ vm: name, epoch: task.epoch, procedure: progress.procedure, ms: round(progress.sinceStartMs) }, 'released');
         onReleased();
       }
     },

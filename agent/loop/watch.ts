@@ -13,6 +13,7 @@ import {
   MAIN_LOOP_HUNG_MS,
   MAIN_LOOP_SILENT_MS,
   MERGE_LOOK_INTERVAL_MS,
+  PAIR_PROBE_INTERVAL_MS,
   PROBE_SILENT_MS,
   RECONNECT_MS,
 } from '../core/bounds.js';
@@ -110,6 +111,7 @@ class Watch {
     let probing: Promise<void> | null = null;
     let probeBegan = clock.now();
     let nextAt: number = clock.now();
+    let nextProbeAt: number = nextAt;
     vm.lookSoon = () => {
       again = true;
       vm.changed();
@@ -119,6 +121,9 @@ class Watch {
       if (now >= nextAt) {
         again = true;
         nextAt = clock.now() + this.#intervalMs();
+      }
+      if (now >= nextProbeAt) {
+        nextProbeAt = clock.now() + (this.#inPair() ? PAIR_PROBE_INTERVAL_MS : LOOK_INTERVAL_MS);
         if (probing === null) {
           probeBegan = now;
           probing = this.#probe(link).finally(() => {
@@ -136,7 +141,7 @@ class Watch {
       }
       if (looking !== null && now - lookBegan >= MAIN_LOOP_SILENT_MS) this.#mainLoopSilent(lookBegan);
       if (probing !== null && now - probeBegan >= PROBE_SILENT_MS) this.#hung(probeBegan);
-      const deadlines = [nextAt];
+      const deadlines = [nextAt, nextProbeAt];
       if (looking !== null && vm.mainLoopSilentSince === null) deadlines.push(lookBegan + MAIN_LOOP_SILENT_MS);
       if (probing !== null && vm.hungSince === null) deadlines.push(probeBegan + PROBE_SILENT_MS);
       await vm.change(Math.max(1, Math.min(...deadlines) - clock.now()), this.#signal);
@@ -150,6 +155,11 @@ class Watch {
   #busyReleasing(): boolean {
     const { task } = this.#vm;
     return task !== null && releases(task.goal.kind);
+  }
+
+  #inPair(): boolean {
+    const situation = this.#vm.situation();
+    return situation === 'primary' || situation === 'secondary' || situation === 'hung';
   }
 
   #intervalMs(): number {
@@ -252,9 +262,7 @@ class Watch {
   #pollExit(): void {
     const vm = this.#vm;
     if (this.#over) return;
-    const situation = vm.situation();
-    const inPair = situation === 'primary' || situation === 'secondary' || situation === 'hung';
-    if (inPair && vm.process !== null && vm.ports.qemus.inspect(vm.process) !== 'running') return this.#dead();
+    if (this.#inPair() && vm.process !== null && vm.ports.qemus.inspect(vm.process) !== 'running') return this.#dead();
     vm.ports.clock.after(EXIT_POLL_MS, () => this.#pollExit());
   }
 

@@ -51,6 +51,11 @@ describe('the judgement of a pair', () => {
     ['a break and a dark host', { breaks: [{ what: 'x', agoMs: 1 }], peer: dark(900, 10) }, 'hard'],
 
     ['host dark for 310 ms, idle guest, three probes unanswered', { peer: dark(310, 3) }, 'silent'],
+    [
+      'host dark for 2 s, of many probes only four were sent by a busy agent',
+      { peer: dark(2_000, 4), checkpoints: { resumedAgoMs: 2_300 } },
+      'silent',
+    ],
     ['host dark for 290 ms', { peer: dark(290, 3) }, 'ok'],
     ['host dark for 310 ms and only two probes sent: a doubt', { peer: dark(310, 2) }, 'unknown'],
     ['dark, and a checkpoint ended 100 ms ago', { peer: dark(400, 5), checkpoints: { resumedAgoMs: 100 } }, 'ok'],
