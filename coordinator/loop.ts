@@ -19,6 +19,8 @@ import type { Order, VmRecord, VmWanted } from '../shared/core/model.js';
 const MOST_EDGES = 8;
 /** A reason that changes is written into the record at most so often. */
 const REASON_PAUSE_MS = 1_000;
+/** A reason that lasts shorter is not written at all: words must not stand in the way of a verdict that follows on their heels. */
+const REASON_LASTS_MS = 400;
 
 export interface LoopOptions {
   readonly keys: Keys;
@@ -43,6 +45,8 @@ interface VmState {
   /** Per host: the order last given, and whether its answer is still awaited. */
   readonly given: Map<string, { readonly text: string; readonly at: Instant; awaited: boolean }>;
   reasonAt: Instant | null;
+  /** The reason that was given last, and since when. */
+  reason: { readonly text: string; readonly since: Instant } | null;
   shown: { readonly row: string; readonly reason: string; readonly hold: boolean };
   asking: boolean;
   running: boolean;
@@ -106,6 +110,7 @@ export function runCoordinator(
       term: null,
       given: new Map(),
       reasonAt: null,
+      reason: null,
       shown: { row: '', reason: '', hold: false },
       asking: false,
       running: false,
@@ -249,9 +254,11 @@ export function runCoordinator(
       log[hold ? 'warn' : 'info']({ vm, row, phase: view.record.phase, reason }, hold ? 'hold' : 'state');
     }
     const now = clock.now();
+    if (state.reason?.text !== reason) state.reason = { text: reason, since: now };
     const due =
       decision.reason !== view.record.reason &&
       recordRevision !== 0 &&
+      now - state.reason.since >= REASON_LASTS_MS &&
       (state.reasonAt === null || now - state.reasonAt >= REASON_PAUSE_MS);
     if (!due) return false;
     state.reasonAt = now;

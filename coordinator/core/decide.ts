@@ -30,6 +30,12 @@ export const TABLE: readonly Row[] = [
   staysHeld,
 ];
 
+/**
+ * An agent in doubt forces a checkpoint by itself. The order is for doubts that only we have, and one that goes out at the first sign would
+ * have to be journalled and broken off before a release that follows on its heels.
+ */
+const CHECKPOINT_ORDER_AFTER_MS = 150;
+
 export type Decision =
   /** Save this record (and the history entry), guarded by the leader key and the record's revision. */
   | {
@@ -106,7 +112,7 @@ function act(
   reason: string,
   how: { readonly hold?: true; readonly checkpoint?: true; readonly probe?: string },
 ): Decision {
-  const orders = dueOrders(view, how.checkpoint === true);
+  const orders = dueOrders(view, how.checkpoint === true && view.doubtMs >= CHECKPOINT_ORDER_AFTER_MS);
   return { kind: 'act', row: row.name, orders, probe: how.probe ?? null, reason, hold: how.hold === true };
 }
 

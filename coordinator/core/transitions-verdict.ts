@@ -138,6 +138,18 @@ export const verdictRows: readonly Row[] = [
     act: solo('unprotect-wanted', () => 'protection is no longer wanted'),
   },
   {
+    name: 'peer-to-be-asked',
+    from: ['protected'],
+    to: 'same',
+    why: 'One side says that the other is silent, and the last word of the other is older than that: does it answer, and what does it say now?',
+    when: (view) => hostToBeAsked(view) !== null && !someHard(view),
+    act: (view) => ({
+      kind: 'probe',
+      host: hostToBeAsked(view) ?? '',
+      reason: `one side says that the other is silent; asking ${hostToBeAsked(view) ?? '?'}`,
+    }),
+  },
+  {
     name: 'well',
     from: ['protected'],
     to: 'same',
@@ -262,6 +274,14 @@ export const verdictRows: readonly Row[] = [
     }),
   },
 ];
+
+/** A side that was heard before its peer called it silent, and not since. */
+function hostToBeAsked({ a, b }: VmView): string | null {
+  if (a === null || b === null) return null;
+  const stale = (side: SideView): boolean => is(side, 'alive') && !side.fresh && !broken(side);
+  if (broken(a) && stale(b)) return b.side.host;
+  return broken(b) && stale(a) ? a.side.host : null;
+}
 
 function doubtful(view: VmView): boolean {
   return pairIs(view.a, 'silent') || pairIs(view.b, 'silent') || is(view.a, 'hung') || is(view.b, 'hung');

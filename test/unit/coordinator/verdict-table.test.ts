@@ -19,7 +19,8 @@ const SIDES: readonly Seen[] = [
 const A = aSide('host1', 1);
 const B = aSide('host2', 3);
 
-function outcome(a: Seen, b: Seen, doubtMs = 0): string {
+/** `doubtMs`: by default long enough that a checkpoint is ordered and not only forced by the agent. */
+function outcome(a: Seen, b: Seen, doubtMs = 200): string {
   const decision = decide(aView({ a: aJudged(A, 'primary', a[0], a[1]), b: aJudged(B, 'secondary', b[0], b[1]), doubtMs }));
   if (decision.kind === 'save') return decision.record.verdict?.kind ?? decision.record.phase;
   if (decision.kind === 'forget') return 'forget';
@@ -78,7 +79,8 @@ describe('the table of verdicts', () => {
   });
 
   it('a doubt that outlasts the forced checkpoint -> the primary goes on', () => {
-    expect(outcome(['alive', 'silent'], ['alive', 'unknown'], 0)).toBe('checkpoint');
+    expect(outcome(['alive', 'silent'], ['alive', 'unknown'], 0)).toBe('none');
+    expect(outcome(['alive', 'silent'], ['alive', 'unknown'], 200)).toBe('checkpoint');
     expect(outcome(['alive', 'silent'], ['alive', 'unknown'], DOUBT_MS)).toBe('solo-primary');
   });
 
@@ -90,6 +92,19 @@ describe('the table of verdicts', () => {
     expect(late(['unheard', 'none'], ['alive', 'silent'])).toBe('act');
     expect(late(['alive', 'silent'], ['alive', 'silent'])).toBe('act');
     expect(late(['dead', 'hard'], ['alive', 'hard'])).toBe('promote-secondary');
+  });
+
+  it('one side says silent and the last word of the other is older -> the other is asked, and no checkpoint stands in the way', () => {
+    const silent = aJudged(A, 'primary', 'alive', 'silent');
+    const ok = { ...aJudged(B, 'secondary', 'alive', 'ok'), fresh: false };
+    expect(decide(aView({ a: silent, b: ok, doubtMs: 5 }))).toMatchObject({ row: 'peer-to-be-asked', probe: 'host2', orders: [] });
+    const asked = { ...aJudged(A, 'primary', 'alive', 'unknown'), fresh: false };
+    const says = aJudged(B, 'secondary', 'alive', 'silent');
+    expect(decide(aView({ a: asked, b: says }))).toMatchObject({ row: 'peer-to-be-asked', probe: 'host1' });
+    // Its newer word counts, and so does the silence of its stream.
+    expect(decide(aView({ a: silent, b: { ...ok, fresh: true } }))).toMatchObject({ row: 'well-but-doubtful', probe: null });
+    expect(decide(aView({ a: silent, b: aJudged(B, 'secondary', 'alive', 'silent') }))).toMatchObject({ row: 'link-cut' });
+    expect(decide(aView({ a: silent, b: aJudged(B, 'secondary', 'unheard', 'none') }))).toMatchObject({ row: 'secondary-host-lost' });
   });
 
   it('the secondary says broken and the last word of the primary is older -> the primary is asked first, and a word of its own or a newer one decides', () => {
