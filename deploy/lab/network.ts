@@ -5,7 +5,9 @@
 //            |                 |                 |                               |       |                            |
 //   switch  br-mgmt           br-repl           br-guest                        br-mgmt  br-guest                    br-mgmt
 
-import { LabError, run, tryRun } from './command.js';
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { LabError, run, tryRun, waitFor } from './command.js';
 import { LINKS, namespaces, switchBridge, switchPort, type HostPlan, type LabPlan, type Link } from './plan.js';
 
 /** `ip -batch`: one process for many commands, and an error names its line. */
@@ -116,6 +118,7 @@ export async function processesIn(namespace: string): Promise<readonly number[]>
 // ---------------------------------------------------------------- cuts
 
 const TABLE = 'colo_lab';
+const CUT_READY_MS = 10_000;
 /** From the host into the network, from the network to the host. */
 export type Direction = 'out' | 'in' | 'both';
 
@@ -133,28 +136,59 @@ async function prepareCuts(plan: LabPlan): Promise<void> {
   await run('ip', ['netns', 'exec', plan.switchNamespace, 'nft', '-f', '-'], { input: rules });
 }
 
-async function changeCut(plan: LabPlan, verb: 'add' | 'delete', ports: readonly string[], direction: Direction): Promise<void> {
+function cutLines(verb: 'add' | 'delete', ports: readonly string[], direction: Direction): string {
   const sets = direction === 'both' ? ['out', 'in'] : [direction];
   const elements = ports.map((port) => `"${port}"`).join(', ');
-  const lines = sets.map((set) => `${verb} element bridge ${TABLE} ${set} { ${elements} }`);
-  await run('ip', ['netns', 'exec', plan.switchNamespace, 'nft', '-f', '-'], { input: `${lines.join('\n')}\n` });
+  return sets.map((set) => `${verb} element bridge ${TABLE} ${set} { ${elements} }\n`).join('');
+}
+
+const portsOf = (host: HostPlan, links: readonly Link[]): readonly string[] => links.map((link) => host.links[link].switchPort);
+
+async function changeCut(plan: LabPlan, verb: 'add' | 'delete', ports: readonly string[], direction: Direction): Promise<void> {
+  await run('ip', ['netns', 'exec', plan.switchNamespace, 'nft', '-f', '-'], { input: cutLines(verb, ports, direction) });
+}
+
+/**
+ * A cut that waits for its moment: the program that makes it runs already and only lacks the end of its input. Whoever measures from a cut
+ * on would otherwise measure the start of a program as well. The answer cuts, and resolves when it is done.
+ */
+export async function prepareCut(
+  plan: LabPlan,
+  host: HostPlan,
+  links: readonly Link[],
+  direction: Direction = 'both',
+): Promise<() => Promise<void>> {
+  const child = spawn('ip', ['netns', 'exec', plan.switchNamespace, 'nft', '-f', '-'], { stdio: ['pipe', 'ignore', 'pipe'] });
+  let said = '';
+  child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString('utf8')));
+  child.stdin.on('error', () => undefined);
+  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  child.stdin.write(cutLines('add', portsOf(host, links), direction));
+  await waitFor({ what: 'nft that waits for its input', boundMs: CUT_READY_MS, everyMs: 5 }, () =>
+    waitsAs(child.pid, 'nft') ? true : null,
+  );
+  return async () => {
+    child.stdin.end();
+    const status = await ended;
+    if (status !== 0) throw new LabError(`nft: exit status ${status ?? 'none'}: ${said.trim()}`);
+  };
+}
+
+/** `ip netns exec` has become that program, and the program sleeps. */
+function waitsAs(pid: number | undefined, program: string): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid ?? 0}/stat`, 'utf8');
+    return stat.includes(`(${program}) S `);
+  } catch {
+    return false;
+  }
 }
 
 /** All cuts of one call happen in the same instant (one nft transaction). */
 export async function cutLinks(plan: LabPlan, host: HostPlan, links: readonly Link[], direction: Direction = 'both'): Promise<void> {
-  await changeCut(
-    plan,
-    'add',
-    links.map((link) => host.links[link].switchPort),
-    direction,
-  );
+  await changeCut(plan, 'add', portsOf(host, links), direction);
 }
 
 export async function mendLinks(plan: LabPlan, host: HostPlan, links: readonly Link[], direction: Direction = 'both'): Promise<void> {
-  await changeCut(
-    plan,
-    'delete',
-    links.map((link) => host.links[link].switchPort),
-    direction,
-  );
+  await changeCut(plan, 'delete', portsOf(host, links), direction);
 }

@@ -2,7 +2,7 @@
 // through this one window.
 
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { LabError, waitFor } from './command.js';
 import type { LabPlan } from './plan.js';
@@ -33,6 +33,7 @@ export interface Prober {
 }
 
 const STOP_MS = 5_000;
+const NEWLINE = 0x0a;
 let started = 0;
 
 export function startProber(plan: LabPlan, options: ProberOptions): Prober {
@@ -46,8 +47,9 @@ export function startProber(plan: LabPlan, options: ProberOptions): Prober {
   let failure: Error | null = null;
   child.once('error', (error) => (failure = error));
 
-  const lines = (): readonly ProbeLine[] => parseProbeLog(readFileSync(file, 'utf8'));
-  const exchanges = (): number => lines().filter(isExchange).length;
+  const read = reader(file);
+  const lines = (): readonly ProbeLine[] => read().lines;
+  const exchanges = (): number => read().exchanges;
 
   return {
     file,
@@ -74,6 +76,27 @@ export function startProber(plan: LabPlan, options: ProberOptions): Prober {
       });
       return lines();
     },
+  };
+}
+
+/** Reads what is new at each call, so that waiting for an answer costs the same after an hour as at the beginning. */
+function reader(path: string): () => { readonly lines: readonly ProbeLine[]; readonly exchanges: number } {
+  const lines: ProbeLine[] = [];
+  let offset = 0;
+  let exchanges = 0;
+  return () => {
+    const file = openSync(path, 'r');
+    const chunk = Buffer.alloc(Math.max(0, fstatSync(file).size - offset));
+    const length = readSync(file, chunk, 0, chunk.length, offset);
+    closeSync(file);
+    // A line that is still being written is read the next time.
+    const whole = chunk.subarray(0, chunk.lastIndexOf(NEWLINE, length - 1) + 1);
+    offset += whole.length;
+    for (const line of parseProbeLog(whole.toString('utf8'))) {
+      lines.push(line);
+      if (isExchange(line)) exchanges += 1;
+    }
+    return { lines, exchanges };
   };
 }
 

@@ -1,13 +1,15 @@
 // `npm run bench -- NAME`: measurements on a real cluster in namespaces. Never part of the tests: a slow machine is not a broken program.
 
 import { mkdirSync } from 'node:fs';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { messageOf } from '../../deploy/lab/command.js';
 import { bringUp, openLab, takeDown } from '../../deploy/lab/lab.js';
 import type { LabPlan } from '../../deploy/lab/plan.js';
+import type { Role } from '../../deploy/lab/sides.js';
 import { QEMU_VERSIONS, type QemuVersion } from '../../deploy/lab/tree.js';
 import { benchFailover, type FailoverResult } from './failover.js';
-import { benchFaults } from './faults.js';
+import { announcement, benchFaults } from './faults/bench.js';
+import { FAULT_NAMES, PLACES, type Choice, type Place } from './faults/table.js';
 
 interface Options {
   readonly rounds: number;
@@ -27,21 +29,29 @@ function count(text: string): number {
   throw new InvalidArgumentError('a whole number from 1 to 10000');
 }
 
-/** On a lab of its own, or on one that is there already. */
-async function onLab(options: Options, measure: (plan: LabPlan) => Promise<FailoverResult>): Promise<void> {
+/** On a lab of its own, or on one that is there already. `lastWords`: it prints what it has when interrupted; a second time ends it at once. */
+async function onLab(
+  options: Options,
+  measure: (plan: LabPlan, signal: AbortSignal) => Promise<FailoverResult>,
+  lastWords = false,
+): Promise<void> {
   const own = options.lab === undefined;
   const name = options.lab ?? `bench-${process.pid}`;
   const interruption = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => interruption.abort());
+  const hurry = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(signal, () => (interruption.signal.aborted ? hurry.abort() : interruption.abort()));
   mkdirSync('/run/colo-lab', { recursive: true });
   try {
     const plan = own
       ? await bringUp({ name, hostCount: 3, qemu: options.qemu, vm: 'demo', report: say, signal: interruption.signal })
       : openLab(name);
-    const interrupted = new Promise<never>((_, reject) =>
-      interruption.signal.addEventListener('abort', () => reject(new Error('interrupted'))),
-    );
-    const result = await Promise.race([measure(plan), interrupted]);
+    const interrupted = new Promise<never>((_, reject) => {
+      const end = (): void => reject(new Error('interrupted'));
+      hurry.signal.addEventListener('abort', end);
+      if (!lastWords) interruption.signal.addEventListener('abort', end);
+    });
+    const result = await Promise.race([measure(plan, interruption.signal), interrupted]);
     process.stdout.write(result.text);
     process.exitCode = result.held ? 0 : 1;
   } catch (error) {
@@ -63,15 +73,36 @@ program
   .option('--qemu <version>', QEMU_VERSIONS.join(' or '), '11.1')
   .action((options: Options) => onLab(options, (plan) => benchFailover(plan, options.rounds, say)));
 
+interface FaultsFlags extends Options {
+  readonly only?: readonly string[];
+  readonly role?: Role;
+  readonly place?: Place;
+  readonly targets?: true;
+  readonly output: 'text' | 'json';
+}
+
 program
   .command('faults')
-  .description('every fault of the table, done to the primary and to the secondary: who goes on, how soon, what a client notices')
+  .description('every fault of the table, with leaders on the struck host or elsewhere: who goes on, how soon, what a client notices')
   .option('-n, --rounds <count>', 'how often each', count, 1)
-  .option('--only <text>', 'only faults whose name contains this')
+  .option('--only <text...>', `only faults whose name contains one of these: ${FAULT_NAMES.join('; ')}`)
+  .addOption(new Option('--role <role>', 'only strikes at this side').choices(['primary', 'secondary']))
+  .addOption(new Option('--place <place>', 'only with these leaders on the struck host').choices(PLACES))
+  .option('--targets', 'only what a time is promised for')
+  .addOption(new Option('-o, --output <format>', 'of the result').choices(['text', 'json']).default('text'))
   .option('--lab <name>', 'use this lab, which is up, instead of an own one')
   .option('--qemu <version>', QEMU_VERSIONS.join(' or '), '11.1')
-  .action((options: Options & { readonly only?: string }) =>
-    onLab(options, (plan) => benchFaults(plan, options.rounds, options.only ?? null, say)),
-  );
+  .action((flags: FaultsFlags) => {
+    const choice: Choice = {
+      only: flags.only ?? [],
+      roles: flags.role === undefined ? ['primary', 'secondary'] : [flags.role],
+      places: flags.place === undefined ? PLACES : [flags.place],
+      targetsOnly: flags.targets === true,
+    };
+    const { rounds } = flags;
+    const json = flags.output === 'json';
+    say(announcement(choice, rounds));
+    return onLab(flags, (plan, signal) => benchFaults(plan, { rounds, choice, json, report: say, signal }), true);
+  });
 
 await program.parseAsync();
