@@ -7,6 +7,7 @@ import { completionFor, SHELLS, type Shell } from './completion.js';
 import { EXIT, EXIT_CODES_HELP } from './exit-codes.js';
 import { explainVm } from './explain.js';
 import { HISTORY_OUTPUTS, showHistory, type HistoryOutput } from './history.js';
+import { manualOf } from './manual.js';
 import { forceFailover, recover } from './recover.js';
 import { DEFAULT_ENDPOINTS, openSession, parseEndpoints, type Session } from './session.js';
 import { showStatus, STATUS_OUTPUTS, watchStatus, type StatusOutput } from './status.js';
@@ -137,6 +138,11 @@ function build(world: CliWorld, perform: (work: Work) => Promise<void>): Command
     .description('completion for a shell')
     .argument('<shell>', SHELLS.join(', '), shell)
     .action((chosen: Shell) => world.out(completionFor(chosen, program)));
+
+  program
+    .command('manual')
+    .description('the manual page of coloctl, as troff: coloctl manual | man -l -')
+    .action(() => world.out(manualOf(program, world.version)));
   return program;
 }
 

@@ -7,7 +7,7 @@ import { coloctl, waitForCluster } from './coloctl.js';
 import { LabError, tryRun, waitFor } from './command.js';
 import { logFile, writeConfigs } from './daemons.js';
 import { guestVmFile } from './guest-vm.js';
-import { existingNamespaces, lowerNetwork, processesIn, raiseNetwork } from './network.js';
+import { existingNamespaces, lowerNetwork, processesIn, raiseNetwork, userOfSubnet } from './network.js';
 import {
   DATA_BASE,
   RUN_BASE,
@@ -50,7 +50,7 @@ export async function bringUp(options: UpOptions): Promise<LabPlan> {
   const problem = nameProblem(name);
   if (problem !== null) throw new LabError(problem);
   await clearAbandoned(name);
-  const plan = claim(options);
+  const plan = await claim(options);
   try {
     await prepareQemu(options.qemu, options.signal);
     await raiseNetwork(plan);
@@ -94,19 +94,30 @@ export async function bringUpVm(plan: LabPlan, vm: string, options: Pick<UpOptio
 }
 
 /** The folder of the record is the claim on the name; of two at once only one can make it. */
-function claim(options: UpOptions): LabPlan {
+async function claim(options: UpOptions): Promise<LabPlan> {
   mkdirSync(RUN_BASE, { recursive: true });
   try {
     mkdirSync(`${RUN_BASE}/${options.name}`);
   } catch {
     throw new LabError(`a lab "${options.name}" is there already: \`npm run lab -- down --name ${options.name}\` takes it away`);
   }
-  const index = claimIndex(options.name);
-  const plan = planLab(options.name, index, options.hostCount);
+  const plan = await numbered(options);
+  const { index } = plan;
   const builder = identify(process.pid);
   const { name, hostCount, qemu } = options;
   writeRecord({ version: 1, name, index, hostCount, qemu, state: 'starting', builder, processes: [] });
   return plan;
+}
+
+/** The lowest number whose subnet this machine does not use yet, be it for a network of its own or for a lab of a container beside. */
+async function numbered(options: UpOptions): Promise<LabPlan> {
+  for (let from = 0; ;) {
+    const index = claimIndex(options.name, from);
+    const plan = planLab(options.name, index, options.hostCount);
+    if ((await userOfSubnet(plan)) === null) return plan;
+    releaseIndex(options.name);
+    from = index + 1;
+  }
 }
 
 /** A lab whose builder was killed half-way is nobody's: clear it, so that the next `up` simply works. */

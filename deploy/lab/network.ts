@@ -22,7 +22,6 @@ function bridgeLines(name: string): readonly string[] {
 }
 
 export async function raiseNetwork(plan: LabPlan): Promise<void> {
-  await refuseTakenSubnet(plan);
   await ip(
     null,
     namespaces(plan).map((namespace) => `netns add ${namespace}`),
@@ -78,13 +77,12 @@ async function raiseRoot(plan: LabPlan): Promise<void> {
   await ip(null, [`address add ${address}/24 dev ${name}`, `link set ${name} up`]);
 }
 
-/** The management subnet is the only one that this machine itself sees, so it must not be in use here. */
-async function refuseTakenSubnet(plan: LabPlan): Promise<void> {
+/** The management subnet is the only one that this machine itself sees. The interface by which it uses it already; null = it is free. */
+export async function userOfSubnet(plan: LabPlan): Promise<string | null> {
   const shown = await run('ip', ['-j', 'route', 'show', 'root', plan.subnets.management]);
   const routes = JSON.parse(shown.trim() === '' ? '[]' : shown) as readonly { readonly dst: string; readonly dev?: string }[];
   const taken = routes[0];
-  if (taken !== undefined)
-    throw new LabError(`this machine already uses ${taken.dst} (on ${taken.dev ?? '?'}), which lab number ${plan.index} wants`);
+  return taken === undefined ? null : (taken.dev ?? '?');
 }
 
 /** Safe to repeat, and whatever is not there is passed over. */

@@ -65,10 +65,10 @@ export function labNames(): readonly string[] {
   }
 }
 
-/** The lowest number that no lab has. Creating its file is the claim: of two labs at once only one succeeds. */
-export function claimIndex(name: string): number {
+/** The lowest number, `from` or above, that no lab has. Creating its file is the claim: of two labs at once only one succeeds. */
+export function claimIndex(name: string, from = 0): number {
   mkdirSync(INDEX_FOLDER, { recursive: true });
-  for (let index = 0; index < MOST_LABS; index += 1) {
+  for (let index = from; index < MOST_LABS; index += 1) {
     try {
       const file = openSync(`${INDEX_FOLDER}/${index}`, 'wx');
       writeFileSync(file, name);
@@ -78,7 +78,7 @@ export function claimIndex(name: string): number {
       if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
     }
   }
-  throw new LabError(`there are ${MOST_LABS} labs already: take one down first`);
+  throw new LabError(`all ${MOST_LABS} numbers of labs are taken: take one down first`);
 }
 
 /** Gives every number back that this lab holds. */
