@@ -4,6 +4,7 @@
 import { unreachable } from '../../shared/core/assert.js';
 import type { DiskId, Epoch, VmUid } from '../../shared/core/ids.js';
 import type { DiskState } from '../../shared/core/model.js';
+import { fail, ok, type Result } from '../../shared/core/result.js';
 
 /** Kept beside the image as `<image>.colo-stamp`. */
 export interface Stamp {
@@ -19,6 +20,31 @@ export interface Stamp {
   /** The chain was found not to be merged and its offline merge has begun: file times say nothing any more. */
   readonly offline: boolean;
 }
+
+/** `file` is only for the error's text. A stamp that cannot be read is never guessed at: it may say that the image is torn. */
+export function parseStamp(file: string, text: string): Result<Stamp, string> {
+  let value: Partial<Record<keyof Stamp, unknown>>;
+  try {
+    value = Object(JSON.parse(text)) as typeof value;
+  } catch {
+    return fail(`${file} is not JSON: it was cut off or written over`);
+  }
+  if (value.format !== 1) return fail(`${file} has the unknown format ${JSON.stringify(value.format) ?? 'of none'}`);
+  const { uid, diskId, epoch, state, images, offline } = value;
+  const isWhole =
+    isText(uid) &&
+    isText(diskId) &&
+    Number.isSafeInteger(epoch) &&
+    Number(epoch) >= 0 &&
+    STATES.some((each) => each === state) &&
+    Array.isArray(images) &&
+    images.every(isText) &&
+    typeof offline === 'boolean';
+  return isWhole ? ok(value as Stamp) : fail(`${file} lacks a part of a stamp, or has a wrong one`);
+}
+
+const STATES: readonly DiskState[] = ['clean', 'merging', 'stale'];
+const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
 
 export interface SeenImage {
   readonly path: string;

@@ -4,7 +4,7 @@
 import { copyFile, open, readdir, readFile, rename, rm, stat, statfs, truncate } from 'node:fs/promises';
 import { constants, type Stats } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { Stamp } from '../core/disk-rules.js';
+import { parseStamp, type Stamp } from '../core/disk-rules.js';
 import type { Disks, Image } from '../ports.js';
 import { fail, ok, type Result } from '../../shared/core/result.js';
 import { makeFolder, messageOf, writeDurably } from './files.js';
@@ -132,14 +132,16 @@ async function flatten(qemuImg: string, chain: readonly string[]): Promise<Resul
 const stampFile = (image: string): string => `${image}.colo-stamp`;
 
 async function readStamp(image: string): Promise<Stamp | null> {
+  let text: string;
   try {
-    const stamp = JSON.parse(await readFile(stampFile(image), 'utf8')) as Stamp;
-    if (stamp.format !== 1) throw new Error(`${stampFile(image)} has the unknown format ${String(stamp.format)}`);
-    return stamp;
+    text = await readFile(stampFile(image), 'utf8');
   } catch (error) {
     if (isMissing(error)) return null;
     throw error;
   }
+  const stamp = parseStamp(stampFile(image), text);
+  if (!stamp.ok) throw new Error(stamp.error);
+  return stamp.value;
 }
 
 async function statOrNull(path: string): Promise<Stats | null> {

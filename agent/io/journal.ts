@@ -45,11 +45,11 @@ export async function openJournals(stateDir: string, random: Random, log: Log): 
     const { value, broken } = file.read();
     // One broken file is what a crash in the middle of a write leaves: the other one counts.
     if (broken.length > 0) log.warn({ vm: entry.name, broken }, 'journal-broken');
-    const journal = value as VmJournal | undefined;
+    const journal = value as VmJournal | null | undefined;
     if (journal === undefined) {
       file.putAside(broken);
-    } else if (journal.format !== JOURNAL_FORMAT || journal.vm !== entry.name) {
-      log.error({ vm: entry.name, format: journal.format }, 'journal-of-unknown-format');
+    } else if (journal?.format !== JOURNAL_FORMAT || journal.vm !== entry.name) {
+      log.error({ vm: entry.name, format: journal?.format }, 'journal-of-unknown-format');
     } else {
       vms.push(journal);
     }

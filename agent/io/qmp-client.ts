@@ -119,8 +119,16 @@ export class QmpConnection {
     if (!answer.ok && answer.error.kind === 'refused') {
       return fail({ kind: 'not-ours', description: `no out-of-band monitor: ${answer.error.description}` });
     }
-    this.#established = answer.ok;
-    return answer.ok ? ok(null) : answer;
+    if (!answer.ok) return answer;
+    // What came right behind the answer may have ended the connection already, and nobody else would tell of it.
+    const end = this.#endedBy();
+    if (end !== null) return fail(end);
+    this.#established = true;
+    return ok(null);
+  }
+
+  #endedBy(): QmpError | null {
+    return this.#ended?.error ?? null;
   }
 
   #greetedOr(deadlineMs: number, signal: AbortSignal): Promise<'greeted' | 'deadline' | 'aborted'> {

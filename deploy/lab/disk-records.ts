@@ -16,7 +16,7 @@ export interface DiskRecord {
 
 /** Null: this slot holds no record. */
 export function parseRecord(slot: Buffer): DiskRecord | null {
-  const found = /^N (\d+) ([0-9a-f]{8})/.exec(slot.toString('latin1', 0, 80));
+  const found = /^N (\d{1,15}) ([0-9a-f]{8})/.exec(slot.toString('latin1', 0, 80));
   return found?.[1] === undefined || found[2] === undefined ? null : { counter: Number(found[1]), boot: found[2] };
 }
 

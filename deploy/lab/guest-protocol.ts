@@ -14,7 +14,7 @@ export interface CounterAnswer {
 
 /** Null: not the answer to a request. */
 export function parseAnswer(line: string): CounterAnswer | null {
-  const found = /^(\d+) ([0-9a-f]{8}) (\d+) (.*)$/.exec(line);
+  const found = /^(\d{1,15}) ([0-9a-f]{8}) (\d{1,5}) (.*)$/.exec(line);
   if (found === null) return null;
   const [, counter, boot, diskErrno, echo] = found;
   return { counter: Number(counter), boot: boot ?? '', diskErrno: Number(diskErrno), echo: echo ?? '' };
@@ -22,7 +22,7 @@ export function parseAnswer(line: string): CounterAnswer | null {
 
 /** The answer to `stat`. Null: it is not one. */
 export function parseState(line: string): Pick<CounterAnswer, 'counter' | 'boot'> | null {
-  const found = /^stat (\d+) ([0-9a-f]{8}) up=\d+\.\d+ wall=\d+\.\d+$/.exec(line);
+  const found = /^stat (\d{1,15}) ([0-9a-f]{8}) up=\d+\.\d+ wall=\d+\.\d+$/.exec(line);
   return found === null ? null : { counter: Number(found[1]), boot: found[2] ?? '' };
 }
 

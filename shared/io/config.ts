@@ -137,7 +137,9 @@ export function parseYaml<T>(file: string, text: string, schema: z.ZodType<T>): 
       })),
     );
   }
-  const parsed = schema.safeParse(document.toJS() ?? {});
+  const value = valueOf(document);
+  if (!value.ok) return fail([{ file, line: 1, key: '', problem: value.error }]);
+  const parsed = schema.safeParse(value.value ?? {});
   if (parsed.success) return ok(parsed.data);
   const problems = parsed.error.issues.flatMap((issue) => {
     const unknown = issue.code === 'unrecognized_keys' ? issue.keys : [null];
@@ -148,6 +150,15 @@ export function parseYaml<T>(file: string, text: string, schema: z.ZodType<T>): 
     });
   });
   return fail(problems);
+}
+
+/** An alias of nothing, of itself, or of ever more aliases is found only now, and is no less the file's fault. */
+function valueOf(document: ReturnType<typeof parseDocument>): Result<unknown, string> {
+  try {
+    return ok(document.toJS() as unknown);
+  } catch (error) {
+    return fail(error instanceof Error ? error.message : String(error));
+  }
 }
 
 /** Line of the key, or of the nearest parent that is in the file. */

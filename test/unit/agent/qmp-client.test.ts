@@ -10,6 +10,7 @@ import type { MonitorClosed, MonitorHandlers, QmpEvent, Stray } from '../../../a
 import { connectMonitor } from '../../../agent/io/qemu-monitor.js';
 import { QmpConnection } from '../../../agent/io/qmp-client.js';
 import { LineSplitter, parseMessage } from '../../../agent/io/qmp-wire.js';
+import { waitFor } from '../../support/wait.js';
 
 const GREETING = '{"QMP": {"version": {"qemu": {"micro": 2, "minor": 1, "major": 11}, "package": ""}, "capabilities": ["oob"]}}\n';
 
@@ -114,6 +115,15 @@ describe('opening a connection', () => {
   test('nobody listens -> refused by ourselves', async () => {
     qemu.stop();
     expect(await open()).toMatchObject({ ok: false, error: { kind: 'refused', errorClass: 'Client' } });
+  });
+
+  test('the answer and right behind it what ends the connection -> opening fails, for nobody else would tell', async () => {
+    qemu.negotiates = false;
+    const opening = open();
+    await waitFor(() => qemu.last('qmp_capabilities'), { what: 'qmp_capabilities', boundMs: 1_000, everyMs: 1 });
+    qemu.say(`{"return": {}, "id": "${qemu.last('qmp_capabilities')?.id ?? ''}"}\n${GREETING}`);
+    expect(await opening).toMatchObject({ ok: false, error: { kind: 'protocol' } });
+    expect(ends).toEqual([]);
   });
 
   test('something else answers -> not ours', async () => {
