@@ -27,6 +27,8 @@ export interface Eye {
   history(): readonly HistoryEntry[];
   /** Every time that a journal said that a QEMU runs the guest alone. */
   releases(): readonly Release[];
+  /** What a coordinator said when it suspected that two hosts run the guest. */
+  splits(): readonly string[];
   /** Asks for the history now, for what a full look has not fetched yet. */
   refresh(): Promise<void>;
   close(): Promise<void>;
@@ -37,6 +39,7 @@ export function openEye(plan: LabPlan, vm: string): Eye {
   const lines = members(plan).map((host) => dial(ports, host.coordinatorAddress));
   const entries = new Map<number, HistoryEntry>();
   const releases = new Map<string, Release>();
+  const splits = new Set<string>();
   let picture: Picture | null = null;
   let turn = 0;
   let closed = false;
@@ -48,6 +51,7 @@ export function openEye(plan: LabPlan, vm: string): Eye {
     const newest = told.sort(
       (one, other) => epochIn(other, vm) - epochIn(one, vm) || Number(other.leader !== '') - Number(one.leader !== ''),
     )[0];
+    for (const each of told.flatMap((status) => status.vms)) if (each.splitSuspected) splits.add(`epoch ${each.epoch}: ${each.reason}`);
     if (newest !== undefined) picture = { seenMs: monoMs(), status: newest };
     for (const release of plan.hosts.flatMap((host) => releaseOf(host, vm))) releases.set(JSON.stringify(release), release);
   }
@@ -74,6 +78,7 @@ export function openEye(plan: LabPlan, vm: string): Eye {
     last: () => picture,
     history: () => [...entries.values()].sort((one, other) => one.epoch - other.epoch),
     releases: () => [...releases.values()],
+    splits: () => [...splits],
     refresh,
     close: async () => {
       closed = true;

@@ -5,6 +5,7 @@ import { maxGap } from '../../deploy/lab/probe-analysis.js';
 import type { ProbeLine } from '../../deploy/lab/probe-log.js';
 import type { HistoryEntry } from '../../shared/gen/colo/v1/coordinator.js';
 import { LASTING } from './clients.js';
+import { emissionViolations, type Emissions } from './emissions.js';
 import { bootsOf, historyViolations, operationsOf, type ClientLog } from './operations.js';
 import type { FaultKind } from './plan.js';
 import { paperViolations, type Release } from './verdicts.js';
@@ -31,6 +32,10 @@ export interface Evidence {
   readonly initial: number;
   readonly history: readonly HistoryEntry[];
   readonly releases: readonly Release[];
+  /** What coordinators said when they suspected a split. */
+  readonly splits: readonly string[];
+  /** What left the hosts' guest ports. */
+  readonly emissions: Emissions;
   /** QEMUs that ended although nobody ended them, in words. */
   readonly ownDeaths: readonly string[];
 }
@@ -53,6 +58,8 @@ export function violationsIn(evidence: Evidence): readonly string[] {
   return [
     ...historyViolations(logs, initial),
     ...paperViolations(history, releases),
+    ...emissionViolations(evidence.emissions.frames, history),
+    ...evidence.splits.map((each) => `SPLIT SUSPECTED in ${each}`),
     ...bootViolations(evidence),
     ...connectionViolations(evidence),
   ];
@@ -131,6 +138,7 @@ export function summaryText(evidence: Evidence, told: Told): string {
     `  verdicts: ${count(rows)}`,
     `  edges in the history: ${history.length}; boots of the guest: ${bootsOf(logged).length}; QEMUs that ended by themselves: ${evidence.ownDeaths.length}`,
     `  operations: ${logged.length} on the counter (${unknown} without a known outcome), ${transfers} uploads and downloads`,
+    `  frames of the line protocol at the hosts' ports: ${[...evidence.emissions.frames.values()].reduce((sum, each) => sum + each.length, 0)}${evidence.emissions.hole === null ? '' : `, not all (${evidence.emissions.hole})`}`,
     `  longest gap of a lasting client: ${Math.round(Math.max(0, ...gaps))} ms; other connections that broke: ${count(standstills)}`,
     `  violations: ${told.violations.length}`,
     ...told.violations.slice(0, 40).map((each) => `    VIOLATION: ${each}`),

@@ -11,12 +11,14 @@ import { recordOf } from '../../deploy/lab/lab.js';
 import type { HostPlan, LabPlan } from '../../deploy/lab/plan.js';
 import { monoMs } from '../../deploy/lab/probes.js';
 import { startProber } from '../../deploy/lab/prober.js';
+import { livingQemus } from '../../deploy/lab/qemus.js';
 import { isAlive } from '../../deploy/lab/process-identity.js';
 import { lastLines } from '../../deploy/lab/processes.js';
 import { collectEvidence } from '../e2e/cluster/evidence.js';
 import { waitFor } from '../support/wait.js';
 import { Blows, etcdLeader } from './blows.js';
 import { startClients, type Clients } from './clients.js';
+import { captureEmissions } from './emissions.js';
 import { openEye, untilMono, type Eye, type Picture } from './eye.js';
 import { mayEndGuest, summaryText, violationsIn, type Blown, type Evidence } from './judge.js';
 import { lostWrites, type ClientLog } from './operations.js';
@@ -55,6 +57,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const beganMs = monoMs();
   const eye = openEye(plan, vm);
   const initial = await initialCounter(plan);
+  const captures = await captureEmissions(plan);
   const clients = startClients(plan);
   const course = new Course(options, eye, clients);
   const rounds = planOf(seed, MANY);
@@ -72,6 +75,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   }
   const lasted = (monoMs() - beganMs) / 60_000;
   const logs = await clients.stop();
+  const emissions = await captures.stop();
   const lost = course.isOver() ? [] : await diskViolations(options, logs);
   await eye.refresh();
   await eye.close();
@@ -82,6 +86,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     initial,
     history: eye.history(),
     releases: eye.releases(),
+    splits: eye.splits(),
+    emissions,
     ownDeaths: ownDeathsIn(plan, vm),
   };
   const violations = [...course.found, ...violationsIn(evidence), ...lost];
@@ -221,6 +227,7 @@ class Course {
       status.leader !== '' &&
       seen?.phase === 'protected' &&
       pair.length === 2 &&
+      livingQemus(plan).filter((each) => each.vm === vm).length === 2 &&
       status.hosts.length === plan.hosts.length &&
       status.hosts.every((each) => each.state === 'ready')
     );
@@ -268,10 +275,11 @@ async function keep(options: ChaosOptions, evidence: Evidence, summary: string, 
   const folder = await collectEvidence(options.plan, `chaos seed ${options.seed}`);
   mkdirSync(folder, { recursive: true });
   const put = (name: string, text: string): void => writeFileSync(join(folder, name), text);
-  const { logs, ...papers } = evidence;
+  const { logs, emissions, ...papers } = evidence;
   put('summary.txt', `${summary}\n`);
   put('plan.json', JSON.stringify(rounds, null, 2));
   put('papers.json', JSON.stringify(papers, null, 2));
+  for (const [host, frames] of emissions.frames) put(`frames-${host}.jsonl`, frames.map((frame) => JSON.stringify(frame)).join('\n'));
   for (const { client, lines } of logs)
     put(`client-${client.replaceAll(' ', '-')}.jsonl`, lines.map((line) => JSON.stringify(line)).join('\n'));
   return folder;

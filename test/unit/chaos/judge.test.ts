@@ -2,9 +2,11 @@
 
 import { describe, expect, it } from 'vitest';
 import type { DiskRecord } from '../../../deploy/lab/disk-records.js';
+import type { Frame } from '../../../deploy/lab/capture/pcap.js';
 import type { ProbeLine } from '../../../deploy/lab/probe-log.js';
 import type { HistoryEntry } from '../../../shared/gen/colo/v1/coordinator.js';
 import { mayEndGuest, violationsIn, type Blown, type Evidence } from '../../chaos/judge.js';
+import { emissionViolations } from '../../chaos/emissions.js';
 import { historyViolations, lostWrites, type ClientLog } from '../../chaos/operations.js';
 import { planOf } from '../../chaos/plan.js';
 import { crashesIn } from '../../chaos/qemu-deaths.js';
@@ -53,6 +55,8 @@ const evidence = (change: Partial<Evidence> = {}): Evidence => ({
   initial: 0,
   history: [],
   releases: [],
+  splits: [],
+  emissions: { frames: new Map(), hole: null },
   ownDeaths: [],
   ...change,
 });
@@ -113,6 +117,37 @@ describe('a guest may have ended', () => {
   });
 });
 
+describe('what leaves the hosts', () => {
+  const frame = (wallMs: number, place: number, text: string): Frame => {
+    const payload = Buffer.from(text);
+    return { wallMs, type: 'IPv4', content: { kind: 'tcp', stream: 's', place, end: place + payload.length, payload } };
+  };
+  const moved = [
+    { epoch: 4, atMs: 0, primary: 'a' },
+    { epoch: 5, atMs: 1_000, primary: 'b' },
+  ];
+  const judged = (a: readonly Frame[], b: readonly Frame[]): readonly string[] =>
+    emissionViolations(
+      new Map([
+        ['a', a],
+        ['b', b],
+      ]),
+      moved,
+    );
+  it('of the one that runs the guest, before and after it moved -> nothing is found', () => {
+    expect(judged([frame(500, 1, 'x')], [frame(1_500, 2, 'y')])).toEqual([]);
+  });
+  it('of the old one long after the verdict -> is found', () => {
+    expect(judged([frame(500, 1, 'x'), frame(1_500, 2, 'z')], [])).toEqual([
+      expect.stringMatching(/after epoch 5 \(a -> b\): a sent 1 bytes/),
+    ]);
+  });
+  it('of a host that never had it -> is found', () => {
+    const found = emissionViolations(new Map([['c', [frame(1_200, 1, 'x')]]]), moved);
+    expect(found.join()).toMatch(/c sent 1 bytes of s .*never the primary/);
+  });
+});
+
 describe('the papers', () => {
   const line = [entry(3, 'syncing', 'protected', 'a'), entry(4, 'protected', 'verdict', 'b'), entry(5, 'verdict', 'executed', 'b')];
   it('of an ordinary failover -> nothing is found', () => {
@@ -131,6 +166,11 @@ describe('the papers', () => {
   it('with a release of a side that the verdict did not name -> is found', () => {
     expect(paperViolations(line, [{ host: 'a', born: 1, epoch: 4 }])).toEqual([
       expect.stringMatching(/a was released in epoch 4.* names b/),
+    ]);
+  });
+  it('on which a coordinator suspected a split -> is found', () => {
+    expect(violationsIn(evidence({ splits: ['epoch 7: it runs alone on a and b'] }))).toEqual([
+      expect.stringMatching(/SPLIT SUSPECTED in epoch 7/),
     ]);
   });
   it('with a hole in the history -> is found', () => {
