@@ -195,7 +195,21 @@ export async function goAlone(vm: Vm, task: Task): Promise<ActionResult> {
     await vm.change(PROOF_AGAIN_MS, task.abort.signal);
     await lookNow(vm);
   }
-  return markAlone(vm, task);
+  const claimed = await claimDisk(vm, task);
+  return claimed === null ? markAlone(vm, task) : failed('stamp', claimed);
+}
+
+/**
+ * The agent that released this secondary may have died before the stamps were on disk. They still say `stale`, and would for ever: the guest's
+ * data would be booted by nobody, and no merge be noticed.
+ */
+async function claimDisk(vm: Vm, task: Task): Promise<string | null> {
+  if (vm.qemu?.external !== false || vm.qemu.startedAs !== 'secondary') return null;
+  await refreshDisk(vm);
+  if (vm.disk.state !== 'stale') return null;
+  const stamped = await stampParents(vm, task.spec, 'merging', task.epoch);
+  await refreshDisk(vm);
+  return stamped.ok ? null : stamped.error;
 }
 
 async function markAlone(vm: Vm, task: Task): Promise<ActionResult> {

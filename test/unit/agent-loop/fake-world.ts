@@ -6,6 +6,7 @@ import type { AgentJournal, VmJournal } from '../../../agent/core/journal.js';
 import type { Json, JsonObject, Monitor, MonitorClosed, MonitorHandlers, QmpError } from '../../../agent/core/procedures/port.js';
 import type { AgentPorts, ProcessState } from '../../../agent/ports.js';
 import { epoch } from '../../../shared/core/ids.js';
+import type { DiskState } from '../../../shared/core/model.js';
 import { keysOf } from '../../../shared/core/keys.js';
 import { fail, ok, type Result } from '../../../shared/core/result.js';
 import { fakeClock, fakeLog, fakeRandom } from '../../fakes/clock.js';
@@ -54,6 +55,8 @@ export class FakeWorld {
   readonly hanging = new Set<string>();
   process: ProcessState = 'running';
   journalError: string | null = null;
+  /** State in the stamp of every image. */
+  stamped: DiskState = 'clean';
   #handlers: MonitorHandlers | null = null;
   #close: (closed: MonitorClosed) => void = () => undefined;
   #listeners = new Set<Parameters<Monitor['subscribe']>[0]>();
@@ -171,7 +174,7 @@ export class FakeWorld {
                 uid: UID,
                 diskId: 'd' as never,
                 epoch: epoch(2),
-                state: 'clean',
+                state: this.stamped,
                 images: [path],
                 offline: false,
               },
@@ -180,7 +183,10 @@ export class FakeWorld {
         create: () => done,
         recreate: () => done,
         grow: () => done,
-        writeStamp: () => done,
+        writeStamp: (_image, { state }) => {
+          this.stamped = state;
+          return done;
+        },
         makeOverlay: () => done,
         merged: () => Promise.resolve(ok(false)),
         flatten: () => done,

@@ -68,6 +68,16 @@ describe('an order to release', () => {
     expect(await agent.order(anOrder(releaseSecondary))).toMatchObject({ refusal: 'not-permitted-now' });
   });
 
+  it('whose predecessor had released it and died before the stamps were written -> the disk is claimed before it is called alone', async () => {
+    const world = new FakeWorld();
+    world.stamped = 'stale';
+    const agent = await adopted(world, secondary());
+    expect(await agent.order(anOrder(releaseSecondary))).toEqual({ kind: 'accepted' });
+    await world.clock.until('the word that it runs alone', 2_000, () => vmOf(agent.report()).aloneSince === epoch(3));
+    expect(vmOf(agent.report()).disk.state).not.toBe('stale');
+    expect(world.stamped).not.toBe('stale');
+  });
+
   it('without COLO_EXIT and with a guest that stands still -> ends unreleased after its bound, and says so', async () => {
     const world = new FakeWorld();
     world.answers = { ...SECONDARY, 'query-status': { status: 'colo', running: false } };
