@@ -10,6 +10,7 @@ import { openJournals } from './io/journal.js';
 import { procSockets, tcpProbe } from './io/kernel-evidence.js';
 import { startAsUnit, startDetached } from './io/launcher.js';
 import { lockStateFolder } from './io/lock.js';
+import { findQemuUser, type QemuUser } from './io/qemu-user.js';
 import { systemQemus } from './io/qemus.js';
 import { agentService } from './io/rpc-service.js';
 import { run } from './io/run.js';
@@ -40,6 +41,8 @@ const SHUTDOWN_MS = 3_000;
 /** The watchdog is fed only while the loop has ended a tick so recently. */
 const TICK_TOO_OLD_MS = 4 * REPORT_INTERVAL_MS;
 const VERSION_MS = 10_000;
+/** Made by the package. */
+const QEMU_USER = 'colo-qemu';
 
 const version = (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
 
@@ -53,6 +56,8 @@ program.parse();
 void main(program.opts<{ config: string }>().config);
 
 async function main(file: string): Promise<void> {
+  // Whatever is made here, by us or by a QEMU that we start, is nobody else's: above all the sockets of QEMU's monitors.
+  process.umask(0o077);
   const loaded = loadAgentConfig(file);
   if (!loaded.ok) return end(EXIT_CONFIG, describeProblems(loaded.error));
   const config = loaded.value;
@@ -64,14 +69,16 @@ async function main(file: string): Promise<void> {
   const qemuVersion = versionFromText(shown.value);
   if (qemuVersion === null)
     return end(EXIT_CONFIG, `qemu.system: ${config.qemu.system} says no version of QEMU: ${shown.value.slice(0, 80)}`);
+  const user = await findQemuUser(config.qemu.user ?? (config.launcher === 'systemd' ? QEMU_USER : null));
+  if (!user.ok) return end(EXIT_CONFIG, `qemu.user: ${user.error}`);
   try {
-    await serve(config, qemuVersion);
+    await serve(config, qemuVersion, user.value);
   } catch (error) {
     end(EXIT_CANNOT_SERVE, messageOf(error));
   }
 }
 
-async function serve(config: AgentConfig, qemuVersion: NonNullable<ReturnType<typeof versionFromText>>): Promise<void> {
+async function serve(config: AgentConfig, qemuVersion: NonNullable<ReturnType<typeof versionFromText>>, user: QemuUser): Promise<void> {
   const clock = systemClock();
   const random = systemRandom();
   const log = createLog({ level: config.logLevel, fields: { program: 'colo-agent', host: config.host } });
@@ -81,6 +88,7 @@ async function serve(config: AgentConfig, qemuVersion: NonNullable<ReturnType<ty
   const journals = await openJournals(config.stateDir, random, log);
   const { hostId } = journals.agent;
   const pairs = watchPairs(config, clock, random, log);
+  const folders = { stateDir: config.stateDir, runtimeDir: config.runtimeDir };
 
   const agent = runAgent(
     {
@@ -89,19 +97,20 @@ async function serve(config: AgentConfig, qemuVersion: NonNullable<ReturnType<ty
       log,
       store,
       journal: journals.store,
-      qemus: systemQemus(config.stateDir, clock, config.launcher === 'systemd' ? startAsUnit : startDetached),
+      qemus: systemQemus(folders, clock, config.launcher === 'systemd' ? startAsUnit : startDetached, user),
       disks: systemDisks(config.qemu.img, config.stateDir),
-      taps: systemTaps(),
+      taps: systemTaps(user),
     },
     {
       host: config.host,
       hostId,
       replicationAddress: config.replicationAddress,
-      folders: { stateDir: config.stateDir, runtimeDir: config.runtimeDir },
+      folders,
       keys,
       bridge: config.bridge ?? null,
       program: config.qemu.system,
       version: qemuVersion,
+      sandbox: config.qemu.sandbox,
     },
     journals,
     pairs,

@@ -30,6 +30,10 @@ export interface LaunchRequest {
   readonly runtimeDir: string;
   readonly sockets: readonly string[];
   readonly logFile: string;
+  /** Of the guest's serial port. */
+  readonly serialFile: string;
+  /** All images that QEMU opens; they become its user's. */
+  readonly images: readonly string[];
 }
 
 /** The QEMU processes of this host. They outlive the agent. */

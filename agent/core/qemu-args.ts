@@ -12,6 +12,8 @@ import type { QemuVersion } from './procedures/port.js';
 export interface QemuPlace {
   readonly program: string;
   readonly version: QemuVersion;
+  /** QEMU closes to itself, by seccomp, what it does not need: new programs, other users, obsolete calls. */
+  readonly sandbox: boolean;
   /** Folder of all unix sockets, mode 0700, at most 80 bytes long. */
   readonly runtimeDir: string;
   readonly serialFile: string;
@@ -77,6 +79,7 @@ function machine(spec: VmSpec, place: QemuPlace): readonly string[] {
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-shutdown', '-msg', 'timestamp=on'],
     ...['-machine', spec.machine, ...accel, '-cpu', spec.cpuModel, '-m', `${spec.memoryMiB}M`, '-smp', `${spec.cpus}`],
     ...['-chardev', `file,id=serial0,path=${escaped(place.serialFile)},append=on`, '-serial', 'chardev:serial0'],
+    ...(place.sandbox ? ['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'] : []),
     ...boot(spec),
   ];
 }

@@ -5,6 +5,7 @@ import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs'
 import { chmod, readdir, rm } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
+import type { Folders } from '../core/paths.js';
 import type { LaunchRequest, ProcessId, Qemus } from '../ports.js';
 import { fail, ok, type Result } from '../../shared/core/result.js';
 import type { Clock } from '../../shared/ports.js';
@@ -12,6 +13,7 @@ import { makeFolder, messageOf, writeDurably } from './files.js';
 import type { StartProcess } from './launcher.js';
 import { bootId, findByArgument, inspect, killExactly } from './processes.js';
 import { connectMonitor } from './qemu-monitor.js';
+import { giveFile, giveFolder, openWay, type QemuUser } from './qemu-user.js';
 import { run } from './run.js';
 
 const LOG_READ_BYTES = 64 * 1024;
@@ -23,14 +25,16 @@ interface Note extends ProcessId {
   readonly born: number;
 }
 
-export function systemQemus(stateDir: string, clock: Clock, start: StartProcess): Qemus {
+export function systemQemus(folders: Folders, clock: Clock, start: StartProcess, user: QemuUser): Qemus {
+  const { stateDir, runtimeDir } = folders;
   const noteFile = (vm: string): string => join(stateDir, 'vms', vm, 'qemu.json');
 
-  async function makeRuntimeFolder(runtimeDir: string): Promise<Result<null, string>> {
+  /** For a QEMU that somebody else starts, who may be anybody: the folder stays ours. */
+  async function makeRuntimeFolder(folder: string): Promise<Result<null, string>> {
     try {
-      await makeFolder(runtimeDir, 0o700);
+      await makeFolder(folder, 0o700);
       // `mkdir` does not touch the mode of a folder that is there already.
-      await chmod(runtimeDir, 0o700);
+      await chmod(folder, 0o700);
       return ok(null);
     } catch (error) {
       return fail(messageOf(error));
@@ -38,12 +42,14 @@ export function systemQemus(stateDir: string, clock: Clock, start: StartProcess)
   }
 
   async function launch(request: LaunchRequest): Promise<Result<ProcessId, string>> {
-    const folder = await makeRuntimeFolder(request.runtimeDir);
-    if (!folder.ok) return folder;
     try {
+      for (const folder of [runtimeDir, dirname(request.runtimeDir), stateDir, join(stateDir, 'vms'), dirname(request.logFile)]) {
+        await openWay(folder, user);
+      }
+      await giveFolder(request.runtimeDir, user);
       for (const socket of request.sockets) await rm(socket, { force: true });
-      await makeFolder(dirname(request.logFile), 0o700);
-      const started = await start(request);
+      for (const file of [request.serialFile, ...request.images]) await giveFile(file, user);
+      const started = await start(request, user);
       if (!started.ok) return started;
       const { argv, sockets, logFile, vm, born } = request;
       await writeDurably(noteFile(vm), `${JSON.stringify({ vm, born, ...started.value, argv, sockets, logFile }, null, 2)}\n`);

@@ -12,6 +12,7 @@ import type { Task, Vm } from './vm.js';
 import { watchQemu } from './watch.js';
 import { START_MS } from '../../shared/core/limits.js';
 import type { Epoch } from '../../shared/core/ids.js';
+import { unreachable } from '../../shared/core/assert.js';
 import { fail, ok, type Result } from '../../shared/core/result.js';
 
 const AGAIN: ActionResult = { kind: 'again' };
@@ -123,10 +124,11 @@ async function startManaged(
   const taps = await makeTaps(vm, born);
   if (!taps.ok) return taps;
   const paths = vm.paths(born);
-  const { program, version } = vm.setup;
+  const { program, version, sandbox } = vm.setup;
   const command = qemuCommand(spec, start.value, {
     program,
     version,
+    sandbox,
     runtimeDir: paths.runtimeDir,
     serialFile: paths.serialFile,
     taps: taps.value,
@@ -140,11 +142,26 @@ async function startManaged(
     runtimeDir: paths.runtimeDir,
     sockets: command.sockets,
     logFile: paths.logFile,
+    serialFile: paths.serialFile,
+    images: imagesOf(start.value),
   });
   if (!launched.ok) return launched;
   vm.process = launched.value;
   vm.ports.log.info({ vm: vm.name, born, pid: launched.value.pid }, 'qemu-launched');
   return ok(null);
+}
+
+function imagesOf(start: QemuStart): readonly string[] {
+  switch (start.kind) {
+    case 'alone':
+      return start.images.flat();
+    case 'cold-primary':
+      return start.images;
+    case 'secondary':
+      return [...start.images, ...start.overlays.flatMap(({ active, hidden }) => [active, hidden])];
+    default:
+      return unreachable(start);
+  }
 }
 
 /** Somebody else starts it; for a secondary the operator may have named a command, which is told what the manual's step 2 needs. */

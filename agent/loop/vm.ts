@@ -29,6 +29,8 @@ export interface AgentSetup {
   /** QEMU's program and its version. */
   readonly program: string;
   readonly version: QemuVersion;
+  /** QEMU closes to itself, by seccomp, what a QEMU does not need. */
+  readonly sandbox: boolean;
 }
 
 export interface Link {

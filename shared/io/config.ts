@@ -85,6 +85,13 @@ const agentSchema = z.strictObject({
     .strictObject({
       system: z.string().min(1).default('qemu-system-x86_64'),
       img: z.string().min(1).default('qemu-img'),
+      /** Whom QEMU runs as; default: `colo-qemu` with the launcher `systemd`, else the agent's own user. */
+      user: z
+        .string()
+        .regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'must be the name of a user')
+        .optional(),
+      /** QEMU's own seccomp filter. */
+      sandbox: z.boolean().default(true),
     })
     .prefault({}),
   /** `systemd`: each QEMU in its own transient unit. `detached`: a process of its own session, for machines without systemd. */

@@ -74,6 +74,7 @@ export class Host {
     const { argv, sockets } = qemuCommand(this.#spec, how, {
       program: QEMU.system,
       version,
+      sandbox: true,
       runtimeDir: this.runtimeDir,
       serialFile: join(this.#folder, 'serial.log'),
       taps: ['tap0'],

@@ -41,6 +41,7 @@ export function startAgent(
       keys,
       bridge: 'br0',
       program: 'qemu-system-x86_64',
+      sandbox: true,
       version,
     },
     { agent: journal, vms: [...machine.vmJournals.values()] },

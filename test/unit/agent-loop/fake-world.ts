@@ -73,6 +73,7 @@ export class FakeWorld {
         bridge: 'br0',
         program: 'qemu',
         version: { major: 11, minor: 1, micro: 2 },
+        sandbox: true,
       },
       { agent, vms },
     );

@@ -9,6 +9,7 @@ import { aSpec } from '../../support/spec.js';
 const place: QemuPlace = {
   program: '/usr/bin/qemu-system-x86_64',
   version: { major: 11, minor: 1, micro: 2 },
+  sandbox: true,
   runtimeDir: '/run/colo-ha/web',
   serialFile: '/var/log/web.log',
   taps: ['tap0', 'tap1'],
@@ -169,5 +170,22 @@ describe('capabilities', () => {
     expect(versionFromText('QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)')).toEqual({ major: 7, minor: 2, micro: 22 });
     expect(versionFromText('bash: command not found')).toBeNull();
     expect(atLeast({ major: 10, minor: 0, micro: 0 }, 9, 2)).toBe(true);
+  });
+});
+
+describe('what a stranger could reach', () => {
+  const starts: readonly QemuStart[] = [alone, cold, secondary];
+
+  test.each(starts)('$kind -> TCP ports are on the replication address and nowhere else', (start) => {
+    const listening = argv(start).filter((each) => /server=on|^tcp:|server=yes/.test(each));
+    const places = listening.map((each) => /host=([^,]*)|^tcp:([^:]*)|path=([^,]*)|^unix:([^,]*)/.exec(each)?.slice(1).find(Boolean));
+    const bound = start.kind === 'alone' ? [] : [start.bindAddress];
+    expect(places.every((place) => place !== undefined && (place.startsWith('/run/') || bound.includes(place)))).toBe(true);
+    expect(listening.length).toBeGreaterThan(0);
+  });
+
+  test.each(starts)('$kind -> QEMU shuts itself in, unless it is told not to', (start) => {
+    expect(values(argv(start), '-sandbox')).toEqual(['on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny']);
+    expect(argv(start, {}, { sandbox: false })).not.toContain('-sandbox');
   });
 });
