@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../shared/io/clock.js';
 import { systemRandom } from '../../shared/io/random.js';
 import { dial } from '../../shared/io/rpc/client.js';
+import { lookAtHost } from './doctor/look.js';
 import { run } from './program.js';
 
 const clock = systemClock();
@@ -26,6 +27,7 @@ const exit = await run(
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
     readFile: (path) => readFileSync(path === '-' ? 0 : path, 'utf8'),
+    lookAtHost,
     dial: (address) => dial({ clock, random }, address),
     id: () => random.id(),
   },

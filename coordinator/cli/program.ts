@@ -4,6 +4,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { Result } from '../../shared/core/result.js';
 import { completionFor, SHELLS, type Shell } from './completion.js';
+import { DOCTOR_OUTPUTS, showFindings, type DoctorOutput } from './doctor/show.js';
 import { EXIT, EXIT_CODES_HELP } from './exit-codes.js';
 import { explainVm } from './explain.js';
 import { HISTORY_OUTPUTS, showHistory, type HistoryOutput } from './history.js';
@@ -33,7 +34,8 @@ interface DefineFlags {
 /** Runs one command line (without node and script) and answers the exit code. Never throws for what a user typed. */
 export async function run(world: CliWorld, argv: readonly string[]): Promise<number> {
   let exit: number = EXIT.ok;
-  const program = build(world, async (work) => {
+  const local = (code: number): void => void (exit = code);
+  const program = build(world, local, async (work) => {
     const endpoints = parseEndpoints(endpointsOf(program, world));
     if (!endpoints.ok) return void (exit = report(world, failure(EXIT.usage, endpoints.error)));
     const session = openSession(world, endpoints.value);
@@ -64,7 +66,7 @@ function endpointsOf(program: Command, world: CliWorld): string {
   return typeof given === 'string' ? given : (world.environment['COLO_ENDPOINTS'] ?? DEFAULT_ENDPOINTS);
 }
 
-function build(world: CliWorld, perform: (work: Work) => Promise<void>): Command {
+function build(world: CliWorld, local: (exit: number) => void, perform: (work: Work) => Promise<void>): Command {
   const program = new Command('coloctl')
     .description('Keeps an eye, and a hand, on virtual machines that survive the death of their host.')
     .option('--endpoints <list>', `coordinators as ADDRESS:PORT,... (or COLO_ENDPOINTS; default ${DEFAULT_ENDPOINTS})`)
@@ -127,6 +129,16 @@ function build(world: CliWorld, perform: (work: Work) => Promise<void>): Command
     );
 
   addVmCommands(program.command('vm').description('define, look at and change VMs'), world, perform);
+
+  program
+    .command('doctor')
+    .description('what this machine lacks for colo-ha, or may regret; exit code 0 ready, 3 with doubts, 1 something is missing')
+    .option('--agent <file>', 'configuration of the agent', '/etc/colo-ha/agent.yaml')
+    .option('--coordinator <file>', 'configuration of the coordinator', '/etc/colo-ha/coordinator.yaml')
+    .addOption(output(DOCTOR_OUTPUTS))
+    .action(async (flags: { readonly agent: string; readonly coordinator: string; readonly output: DoctorOutput }) =>
+      local(showFindings(world, await world.lookAtHost(flags), flags.output)),
+    );
 
   program
     .command('version')

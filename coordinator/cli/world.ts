@@ -3,6 +3,8 @@
 import type { Line } from '../../shared/io/rpc/client.js';
 import type { RefusalCode } from '../../shared/io/rpc/errors.js';
 import type { Clock } from '../../shared/ports.js';
+import type { HostFacts } from './doctor/checks.js';
+import type { DoctorFiles } from './doctor/look.js';
 import type { ExitCode } from './exit-codes.js';
 
 export interface CliWorld {
@@ -18,6 +20,8 @@ export interface CliWorld {
   readFile(path: string): string;
   /** A line to one coordinator. Opens nothing before the first call. */
   dial(address: string): Line;
+  /** What this machine has for colo-ha, as the doctor wants to know it. */
+  lookAtHost(files: DoctorFiles): Promise<HostFacts>;
   /** A fresh identifier of 32 hex digits. */
   id(): string;
 }

@@ -1,5 +1,6 @@
 // A coordinator's API on a store in memory and virtual time, with coloctl on a line that needs no network.
 
+import { aHost as aReadyHost } from './host-facts.js';
 import { status as grpcStatus } from '@grpc/grpc-js';
 import { createApi } from '../../coordinator/io/api.js';
 import { run } from '../../coordinator/cli/program.js';
@@ -199,6 +200,7 @@ export function aCluster() {
       version: '1.2.3',
       out: (text: string) => void (out += text),
       err: (text: string) => void (err += text),
+      lookAtHost: () => Promise.resolve(aReadyHost()),
       readFile: (path: string) => {
         const text = files[path];
         if (text === undefined) throw new Error(`ENOENT: no such file or directory, open '${path}'`);

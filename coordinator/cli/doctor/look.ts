@@ -1,0 +1,182 @@
+// Finds the facts that the doctor judges, on this machine: configuration, programs, devices, addresses, etcd. It changes nothing, and whatever
+// cannot be found out is said so and is no error. Every outside call has a deadline.
+
+import { execFile } from 'node:child_process';
+import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { describeProblems, loadAgentConfig, loadCoordinatorConfig } from '../../../shared/io/config.js';
+import { PROGRAMS, type AgentFacts, type ConfigFact, type CoordinatorFacts, type EtcdFact, type HostFacts } from './checks.js';
+
+const RUN_MS = 5_000;
+const ETCD_MS = 2_000;
+
+export interface DoctorFiles {
+  readonly agent: string;
+  readonly coordinator: string;
+}
+
+export async function lookAtHost(files: DoctorFiles): Promise<HostFacts> {
+  const agent = agentFacts(files.agent);
+  const coordinator = coordinatorFacts(files.coordinator);
+  const program = agent.kind === 'read' ? agent.value.qemuProgram : 'qemu-system-x86_64';
+  const user = agent.kind === 'read' ? agent.value.qemuUser : 'colo-qemu';
+  const stateDir = agent.kind === 'read' ? agent.value.stateDir : '/var/lib/colo-ha';
+  const root = process.getuid?.() === 0;
+  const [version, objects, formats, nft, sockets, passwd, clock, agentUnit, coordinatorUnit] = await Promise.all([
+    run(program, '--version'),
+    run(program, '-object', 'help'),
+    run('qemu-img', '--help'),
+    root ? run('nft', 'list', 'tables') : null,
+    run('ss', '-Htln'),
+    run('getent', 'passwd', user),
+    run('timedatectl', 'show', '--property=NTPSynchronized', '--value'),
+    unitState('colo-agent'),
+    unitState('colo-coordinator'),
+  ]);
+  const networks = networkInterfaces();
+  return {
+    root,
+    node: process.versions.node,
+    agent,
+    coordinator,
+    programsMissing: Object.keys(PROGRAMS).filter((name) => !isInPath(name)),
+    qemu:
+      version === null
+        ? null
+        : { version: /version (\d+\.\d+\.\d+)/.exec(version)?.[1] ?? 'unknown', objects: objects ?? '', formats: formats ?? '' },
+    kvm: kvmState(),
+    nft: root ? nft !== null : null,
+    tun: isForAll('/dev/net/tun'),
+    interfaces: interfaceNames(),
+    addresses: Object.values(networks).flatMap((each) => (each ?? []).map(({ address }) => address)),
+    users: passwd === null ? [] : [user],
+    units: { 'colo-agent': agentUnit, 'colo-coordinator': coordinatorUnit },
+    listening: (sockets ?? '').split('\n').flatMap((line) => line.trim().split(/\s+/)[3] ?? []),
+    etcd: await Promise.all(endpointsOf(files).map(askEtcd)),
+    etcdElectionMs: electionOf('/etc/default/etcd'),
+    clockSynchronised: clock === null ? null : clock.trim() === 'yes' ? true : clock.trim() === 'no' ? false : null,
+    localPorts: localPorts(),
+    stateFreeBytes: freeBytes(stateDir),
+  };
+}
+
+function agentFacts(file: string): ConfigFact<AgentFacts> {
+  if (!existsSync(file)) return { kind: 'absent' };
+  const loaded = loadAgentConfig(file);
+  if (!loaded.ok) return { kind: 'broken', problems: describeProblems(loaded.error).split('\n') };
+  const { qemu, launcher, bridge, replicationAddress, listen, stateDir, insecureLab } = loaded.value;
+  return {
+    kind: 'read',
+    value: {
+      qemuProgram: qemu.system,
+      qemuUser: qemu.user ?? (launcher === 'systemd' ? 'colo-qemu' : 'root'),
+      bridge: bridge ?? null,
+      replicationAddress,
+      listen,
+      stateDir,
+      insecure: insecureLab,
+    },
+  };
+}
+
+function coordinatorFacts(file: string): ConfigFact<CoordinatorFacts> {
+  if (!existsSync(file)) return { kind: 'absent' };
+  const loaded = loadCoordinatorConfig(file);
+  if (!loaded.ok) return { kind: 'broken', problems: describeProblems(loaded.error).split('\n') };
+  const { listen, ports, insecureLab } = loaded.value;
+  return { kind: 'read', value: { listen, firstPort: ports.first, lastPort: ports.last, insecure: insecureLab } };
+}
+
+function endpointsOf(files: DoctorFiles): readonly string[] {
+  const loaded = [loadAgentConfig(files.agent), loadCoordinatorConfig(files.coordinator)];
+  return [...new Set(loaded.flatMap((each) => (each.ok ? each.value.etcd.endpoints : [])))];
+}
+
+async function askEtcd(endpoint: string): Promise<EtcdFact> {
+  try {
+    const answer = await fetch(new URL('/version', endpoint), { signal: AbortSignal.timeout(ETCD_MS) });
+    const version = ((await answer.json()) as { readonly etcdserver?: string }).etcdserver;
+    return { endpoint, version: version ?? null, problem: version === undefined ? 'it says no version' : '' };
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+    return { endpoint, version: null, problem: cause instanceof Error ? cause.message : String(cause) };
+  }
+}
+
+/** Standard output; null = it cannot be run, or says no. */
+function run(program: string, ...args: readonly string[]): Promise<string | null> {
+  return new Promise((resolve) => {
+    execFile(program, [...args], { timeout: RUN_MS, killSignal: 'SIGKILL', maxBuffer: 4 * 1024 * 1024 }, (error, stdout) =>
+      resolve(error === null ? stdout : null),
+    );
+  });
+}
+
+async function unitState(unit: string): Promise<string> {
+  const shown = await run('systemctl', 'show', '--property=LoadState,ActiveState', '--value', unit);
+  const [load, active] = (shown ?? '').trim().split('\n');
+  return load === 'loaded' ? (active ?? '') : '';
+}
+
+function isInPath(program: string): boolean {
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin', '/usr/bin', '/bin'];
+  return folders.some((folder) => existsSync(join(folder, program)));
+}
+
+function kvmState(): HostFacts['kvm'] {
+  try {
+    const { mode } = statSync('/dev/kvm');
+    return (mode & 0o060) === 0o060 ? 'usable' : 'forbidden';
+  } catch {
+    return 'absent';
+  }
+}
+
+function isForAll(device: string): boolean {
+  try {
+    return (statSync(device).mode & 0o006) === 0o006;
+  } catch {
+    return false;
+  }
+}
+
+/** Also those without an address, as a bridge usually is. */
+function interfaceNames(): readonly string[] {
+  try {
+    return readFileSync('/proc/net/dev', 'utf8')
+      .split('\n')
+      .flatMap((line) => /^\s*([^\s:]+):/.exec(line)?.[1] ?? []);
+  } catch {
+    return [];
+  }
+}
+
+function electionOf(file: string): number | null {
+  try {
+    accessSync(file, constants.R_OK);
+    const text = readFileSync(file, 'utf8');
+    const said = /^ETCD_ELECTION_TIMEOUT="?(\d+)/m.exec(text)?.[1];
+    return said === undefined ? (/^ETCD_NAME=/m.test(text) ? 1_000 : null) : Number(said);
+  } catch {
+    return null;
+  }
+}
+
+function localPorts(): readonly [number, number] {
+  try {
+    const [low = 32_768, high = 60_999] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').trim().split(/\s+/).map(Number);
+    return [low, high];
+  } catch {
+    return [32_768, 60_999];
+  }
+}
+
+function freeBytes(folder: string): number | null {
+  try {
+    const found = statfsSync(folder);
+    return found.bavail * found.bsize;
+  } catch {
+    return null;
+  }
+}
