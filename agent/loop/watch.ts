@@ -106,10 +106,11 @@ class Watch {
       vm.changed();
     });
     let looking: Promise<void> | null = null;
-    let lookBegan = clock.now();
-    let again = true;
     let probing: Promise<void> | null = null;
-    let probeBegan = clock.now();
+    // Since when an answer is owed; null from the very moment of the answer on, so that what it wakes does not take it for missing.
+    let lookOwedSince: Instant | null = null;
+    let probeOwedSince: Instant | null = null;
+    let again = true;
     let nextAt: number = clock.now();
     let nextProbeAt: number = nextAt;
     vm.lookSoon = () => {
@@ -125,25 +126,25 @@ class Watch {
       if (now >= nextProbeAt) {
         nextProbeAt = clock.now() + (this.#inPair() ? PAIR_PROBE_INTERVAL_MS : LOOK_INTERVAL_MS);
         if (probing === null) {
-          probeBegan = now;
-          probing = this.#probe(link).finally(() => {
+          probeOwedSince = now;
+          probing = this.#probe(link, () => (probeOwedSince = null)).finally(() => {
             probing = null;
           });
         }
       }
       if (again && looking === null && !this.#busyReleasing()) {
         again = false;
-        lookBegan = now;
-        looking = this.#look(link).finally(() => {
+        lookOwedSince = now;
+        looking = this.#look(link, () => (lookOwedSince = null)).finally(() => {
           looking = null;
           if (again) vm.changed();
         });
       }
-      if (looking !== null && now - lookBegan >= MAIN_LOOP_SILENT_MS) this.#mainLoopSilent(lookBegan);
-      if (probing !== null && now - probeBegan >= PROBE_SILENT_MS) this.#hung(probeBegan);
+      if (lookOwedSince !== null && now - lookOwedSince >= MAIN_LOOP_SILENT_MS) this.#mainLoopSilent(lookOwedSince);
+      if (probeOwedSince !== null && now - probeOwedSince >= PROBE_SILENT_MS) this.#hung(probeOwedSince);
       const deadlines = [nextAt, nextProbeAt];
-      if (looking !== null && vm.mainLoopSilentSince === null) deadlines.push(lookBegan + MAIN_LOOP_SILENT_MS);
-      if (probing !== null && vm.hungSince === null) deadlines.push(probeBegan + PROBE_SILENT_MS);
+      if (lookOwedSince !== null && vm.mainLoopSilentSince === null) deadlines.push(lookOwedSince + MAIN_LOOP_SILENT_MS);
+      if (probeOwedSince !== null && vm.hungSince === null) deadlines.push(probeOwedSince + PROBE_SILENT_MS);
       await vm.change(Math.max(1, Math.min(...deadlines) - clock.now()), this.#signal);
     }
     vm.lookSoon = () => undefined;
@@ -167,7 +168,7 @@ class Watch {
     return facts !== null && facts.role === 'alone' && isMerging(facts) ? MERGE_LOOK_INTERVAL_MS : LOOK_INTERVAL_MS;
   }
 
-  async #look(link: Link): Promise<void> {
+  async #look(link: Link, answered: () => void): Promise<void> {
     const vm = this.#vm;
     const broken = new AbortController();
     vm.stopLooking = () => broken.abort();
@@ -178,6 +179,7 @@ class Watch {
       closed: monitor.closed,
     };
     const read = await readFacts(port, vm.counts, LOOK_MS);
+    answered();
     if (vm.link !== link || !read.ok) return;
     vm.mainLoopSilentSince = null;
     this.#take(read.value);
@@ -206,10 +208,11 @@ class Watch {
     void readQemuLog(vm, this.#born);
   }
 
-  async #probe(link: Link): Promise<void> {
+  async #probe(link: Link, answered: () => void): Promise<void> {
     const vm = this.#vm;
     // `yank` of nothing is the one harmless command that QEMU allows out of band in all versions.
     const answer = await link.monitor.execute('yank', { instances: [] }, { deadlineMs: LOOK_MS, oob: true });
+    answered();
     if (vm.link !== link || !answer.ok) return;
     const silentMs = vm.mainLoopSilentSince === null ? 0 : vm.ports.clock.now() - vm.mainLoopSilentSince;
     if (vm.hungSince !== null && silentMs < MAIN_LOOP_HUNG_MS) {

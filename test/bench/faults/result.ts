@@ -26,7 +26,7 @@ export function textOf(result: FaultsResult): string {
   const rows = results.map(rowOf);
   const verdict =
     problems.length === 0
-      ? `No rule was broken: the right side went on each time and by itself, ${result.answers} answers over one connection, no counter missing, all of ${result.records} acknowledged records on the disk.`
+      ? `No rule was broken: the right side went on each time and by itself, ${result.answers} answers over one connection, no counter missing, all of ${result.records} acknowledged records on the disk, nothing at the switch that no side was allowed to send.`
       : ['IT DID NOT HOLD:', ...problems].join('\n  ');
   return `${columns([HEAD, ...rows])}\n\nwhere the time went, ms since the fault: median (greatest)\n${breakdown(results)}\n\n${verdict}\n`;
 }

@@ -6,6 +6,7 @@ import { clusterStatus, type ClusterStatus, type VmState } from '../../../deploy
 import { members, type HostPlan, type LabPlan } from '../../../deploy/lab/plan.js';
 import { gapAround } from '../../../deploy/lab/probe-analysis.js';
 import type { Prober } from '../../../deploy/lab/prober.js';
+import { openEar, type Ear } from './ear.js';
 import { readyHand, type Hand } from './hands.js';
 import { coordinatorLeader, leadEtcdFrom, leadFrom, untilEtcdWhole } from './leaders.js';
 import { openLogs, type Logs } from './logs.js';
@@ -51,9 +52,9 @@ export async function strikeOnce(stage: Stage, each: FaultClass): Promise<Struck
   await client.waitForMore(CALM_ANSWERS, ANSWER_MS, stage.signal);
   const hand = await readyHand(plan, vm, each.fault, host);
   const logs = openLogs(plan);
-  const struckAt = now();
-  await hand.strike();
-  const seen = await follow(stage, each, hand, logs, struckAt);
+  const ear = await openEar(plan, vm);
+  const seen = await follow(stage, each, { hand, logs, ear, before }).finally(() => ear.close());
+  const { struckAt } = seen;
   const timeline = timelineOf(logs.events(), struckAt.wallMs, host.name);
   const verdicts = logs.events().filter(isEdgeTo('verdict'));
   const { survivor, ledMs, gapMs, healedMs } = seen;
@@ -65,27 +66,40 @@ export async function strikeOnce(stage: Stage, each: FaultClass): Promise<Struck
     rows: verdicts.map((edge) => String(edge.fields['row'])),
     survivor,
     timeline,
-    wrong: [...wrongOf(each, before, seen.after, verdicts.length, survivor), ...splitsOf(logs)],
+    wrong: [...wrongOf(each, before, seen.after, verdicts.length, survivor), ...splitsOf(logs), ...seen.heard],
   };
 }
 
+interface Tools {
+  readonly hand: Hand;
+  readonly logs: Logs;
+  readonly ear: Ear;
+  readonly before: VmState;
+}
+
 interface Followed extends Outcome {
+  readonly struckAt: Now;
   readonly gapMs: number;
   readonly healedMs: number;
+  readonly heard: readonly string[];
   readonly after: VmState;
 }
 
-/** From the fault until all is well again. A strike that is cut short undoes its fault, so that the rest can be looked at. */
-async function follow(stage: Stage, each: FaultClass, hand: Hand, logs: Logs, struckAt: Now): Promise<Followed> {
+/** The fault, and all until it is well again. A strike that is cut short undoes its fault, so that the rest can be looked at. */
+async function follow(stage: Stage, each: FaultClass, { hand, logs, ear, before }: Tools): Promise<Followed> {
+  const moves = FAULTS[each.fault].survivor !== 'nobody';
   let mended = false;
+  const struckAt = now();
   try {
-    const outcome = FAULTS[each.fault].survivor === 'nobody' ? await nobodyMoves(stage, each, logs, struckAt) : await failover(stage, logs);
+    await hand.strike();
+    const outcome = moves ? await failover(stage, logs) : await nobodyMoves(stage, each, logs, struckAt);
     const gapMs = gapAround(stage.client.lines(), struckAt.monoMs, GAP_WINDOW_MS)?.ms ?? Number.NaN;
+    const heard = await ear.judge(struckAt.wallMs, before, logs.events(), outcome.survivor, moves);
     const began = now().monoMs;
     mended = true;
     await hand.mend();
     const after = await untilWell(stage);
-    return { ...outcome, gapMs, after, healedMs: now().monoMs - began };
+    return { ...outcome, struckAt, gapMs, heard, after, healedMs: now().monoMs - began };
   } finally {
     if (!mended) await hand.mend();
   }

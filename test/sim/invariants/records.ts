@@ -5,6 +5,9 @@ import { historyCodec, vmRecordCodec } from '../../../shared/core/codec.js';
 import type { Side, VmRecord } from '../../../shared/core/model.js';
 import type { Observed } from './observed.js';
 
+/** A verdict may be turned around while its winner has released nothing and never will. */
+const REVERSALS: ReadonlySet<string> = new Set(['winner-gone', 'winner-unfit']);
+
 export class Records {
   readonly #world: Observed;
   readonly #hurt: ReadonlySet<string>;
@@ -39,7 +42,7 @@ export class Records {
     }
     if (now.epoch !== fromEpoch + 1) this.#wrong(`the epoch of ${now.vm} went from ${fromEpoch} to ${now.epoch}`);
     this.#history(fromPhase, now);
-    if (now.phase === 'verdict' && fromPhase !== 'protected' && now.row !== 'winner-gone')
+    if (now.phase === 'verdict' && fromPhase !== 'protected' && !REVERSALS.has(now.row))
       this.#wrong(`a verdict for ${now.vm} out of ${fromPhase}`);
     if (now.verdict?.kind === 'promote-secondary' && now.phase === 'verdict' && fromPhase !== 'protected' && fromPhase !== 'verdict') {
       this.#wrong(`a promotion of ${now.vm} out of ${fromPhase}`);

@@ -59,6 +59,7 @@ export class FakeWorld {
   stamped: DiskState = 'clean';
   #handlers: MonitorHandlers | null = null;
   #close: (closed: MonitorClosed) => void = () => undefined;
+  #owed: (() => void)[] = [];
   #listeners = new Set<Parameters<Monitor['subscribe']>[0]>();
 
   start(vms: readonly VmJournal[], agent: AgentJournal = anAgent()): AgentLoop {
@@ -83,6 +84,12 @@ export class FakeWorld {
     const event = { name, data, at: this.clock.now() };
     this.#handlers?.onEvent(event);
     for (const listener of [...this.#listeners]) listener(event);
+  }
+
+  /** Whatever hung answers now, late. */
+  answerAll(): void {
+    this.hanging.clear();
+    for (const answer of this.#owed.splice(0)) answer();
   }
 
   /** The kernel closes the monitor. */
@@ -122,6 +129,7 @@ export class FakeWorld {
         }
         if (!this.hanging.has(command)) return Promise.resolve(ok({ ...CAPABLE, ...this.answers }[command] ?? {}));
         return new Promise<Result<Json, QmpError>>((resolve) => {
+          this.#owed.push(() => resolve(ok({ ...CAPABLE, ...this.answers }[command] ?? {})));
           signal?.addEventListener('abort', () => resolve(fail({ kind: 'lost', cause: 'aborted', description: 'aborted' })), {
             once: true,
           });

@@ -160,6 +160,20 @@ describe('a QEMU', () => {
     await world.clock.until('hung', 1_000, () => vmOf(agent.report()).qemu.kind === 'hung');
   });
 
+  it('that answers again -> alive from that moment on, and not taken for hung once more by what its answer woke', async () => {
+    const world = new FakeWorld();
+    const agent = await adopted(world, aJournal());
+    world.hanging.add('yank');
+    world.hanging.add('query-status');
+    await world.clock.until('hung', 1_000, () => vmOf(agent.report()).qemu.kind === 'hung');
+    const told: string[] = [];
+    agent.subscribe(() => told.push(`${vmOf(agent.report()).qemu.kind} ${vmOf(agent.report()).pair.evidence.join()}`));
+    world.answerAll();
+    await world.clock.advance(2_000);
+    expect(told.filter((each) => /hung|does not answer/.test(each))).toEqual([]);
+    expect(vmOf(agent.report()).qemu.kind).toBe('alive');
+  });
+
   it('whose pair broke -> is told at once, with the evidence', async () => {
     const world = new FakeWorld();
     world.answers = { ...SECONDARY };
