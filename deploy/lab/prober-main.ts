@@ -22,7 +22,7 @@ const options = new Command('prober')
   .option('--own-address <address>', 'where the guest can reach this process', '0.0.0.0')
   .option('--period-ms <ms>', 'from one exchange to the next', '30')
   .option('--bytes <count>', 'of one upload or download', '262144')
-  .option('--answer-ms <ms>', 'after which an upload, a download or a read that stands still is given up')
+  .option('--answer-ms <ms>', 'after which an exchange of a long-lived connection is given up')
   .option('--reconnect', 'connect again when the connection breaks')
   .parse()
   .opts<Options>();

@@ -27,7 +27,7 @@ export interface ProbeOptions {
   /** Size of one upload or download. */
   readonly bytes: number;
   readonly reconnect: boolean;
-  /** An upload, a download or a read that stands still for so long is given up; null = it waits for ever. */
+  /** An exchange of a long-lived connection that stands still for so long is given up; null = it waits for ever. */
   readonly answerBoundMs: number | null;
   readonly signal: AbortSignal;
   readonly log: (line: ProbeLine) => void;
@@ -102,7 +102,7 @@ function exchangeOf(options: ProbeOptions): Exchange {
   const bound = options.answerBoundMs === null ? {} : { answerBoundMs: options.answerBoundMs };
   switch (options.probe) {
     case 'closed-loop':
-      return { ...plain, port: LINE_PORT, once: ask(options) };
+      return { ...plain, port: LINE_PORT, bound, once: ask(options) };
     case 'new-connection':
       return { ...plain, port: LINE_PORT, oneEach: true, bound: { answerBoundMs: NEW_CONNECTION_MS }, once: ask(options) };
     case 'upload':

@@ -8,13 +8,18 @@ import type { ClientLog } from './operations.js';
 
 /** A long-lived connection that stands still for so long is given up: an upload or a download may wedge at a failover (SAFETY 10). */
 const STANDSTILL_MS = 20_000;
+/**
+ * A guest that begins anew knows nothing of a request that the one before had received and not answered, and the client's kernel has nothing
+ * to send again: such a client has to give up by itself. No fault of a plan keeps a guest that runs on from answering for so long.
+ */
+const GIVE_UP_MS = 60_000;
 const BULK_BYTES = 64 * 1024;
 
 const CLIENTS: Readonly<Record<string, ProberOptions>> = {
-  'counter 1': { probe: 'closed-loop', periodMs: 50, reconnect: true },
-  'counter 2': { probe: 'closed-loop', periodMs: 70, reconnect: true },
+  'counter 1': { probe: 'closed-loop', periodMs: 50, reconnect: true, answerBoundMs: GIVE_UP_MS },
+  'counter 2': { probe: 'closed-loop', periodMs: 70, reconnect: true, answerBoundMs: GIVE_UP_MS },
   'new connections': { probe: 'new-connection', periodMs: 200, reconnect: true },
-  reader: { probe: 'read', periodMs: 60, reconnect: true },
+  reader: { probe: 'read', periodMs: 60, reconnect: true, answerBoundMs: GIVE_UP_MS },
   upload: { probe: 'upload', periodMs: 400, bytes: BULK_BYTES, reconnect: true, answerBoundMs: STANDSTILL_MS },
   download: { probe: 'download', periodMs: 400, bytes: BULK_BYTES, reconnect: true, answerBoundMs: STANDSTILL_MS },
 };

@@ -41,7 +41,7 @@ export interface Evidence {
 }
 
 /** A QEMU on that side is gone, or is given up. */
-const BREAKS: readonly FaultKind[] = [
+export const BREAKS: readonly FaultKind[] = [
   'qemu-kill',
   'qemu-stop',
   'host-dark',

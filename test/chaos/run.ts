@@ -203,7 +203,7 @@ class Course {
       const wholeMs = monoMs();
       await waitFor(() => this.#clients.unanswered(wholeMs).length === 0, {
         what: `answers to all clients after round ${number + 1}`,
-        boundMs: ANSWER_MS,
+        boundMs: mayBoot ? WHOLE_AFTER_BOOT_MS : ANSWER_MS,
         everyMs: 50,
         context: () => `unanswered: ${this.#clients.unanswered(wholeMs).join(', ')}`,
       });

@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { runChaos } from '../../chaos/run.js';
 import { missing, useCluster, VM } from '../cluster/stage.js';
 
-const SEED = 1;
+/** No round of its first minute breaks a pair twice, so that no guest may begin anew and no connection end; 15 of the 19 kinds are in it. */
+const SEED = 1529;
 const MINUTES = 1;
 
 const why = missing();

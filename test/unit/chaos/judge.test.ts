@@ -5,7 +5,7 @@ import type { DiskRecord } from '../../../deploy/lab/disk-records.js';
 import type { Frame } from '../../../deploy/lab/capture/pcap.js';
 import type { ProbeLine } from '../../../deploy/lab/probe-log.js';
 import type { HistoryEntry } from '../../../shared/gen/colo/v1/coordinator.js';
-import { mayEndGuest, violationsIn, type Blown, type Evidence } from '../../chaos/judge.js';
+import { BREAKS, mayEndGuest, violationsIn, type Blown, type Evidence } from '../../chaos/judge.js';
 import { emissionViolations } from '../../chaos/emissions.js';
 import { historyViolations, lostWrites, type ClientLog } from '../../chaos/operations.js';
 import { planOf } from '../../chaos/plan.js';
@@ -215,6 +215,12 @@ describe('the plan', () => {
   it('of one seed -> is the same each time, and a longer one begins with it', () => {
     expect(planOf(4, 30).slice(0, 10)).toEqual(planOf(4, 10));
     expect(planOf(4, 10)).not.toEqual(planOf(5, 10));
+  });
+  it('of the minute in `npm test` -> breaks a pair at most once a round, so that no guest may begin anew', () => {
+    const rounds = planOf(1529, 11);
+    for (const { faults } of rounds) expect(faults.filter((each) => BREAKS.includes(each.kind)).length).toBeLessThanOrEqual(1);
+    expect(rounds.every((each) => each.recovers)).toBe(true);
+    expect(new Set(rounds.flatMap((each) => each.faults.map((fault) => fault.kind))).size).toBe(15);
   });
   it('of many rounds -> has every kind of fault, and faults that overlap', () => {
     const rounds = planOf(1, 400);

@@ -21,6 +21,7 @@ import {
   type Codec,
 } from '../../../shared/core/codec.js';
 import { instant, vmUid } from '../../../shared/core/ids.js';
+import { specProblems } from '../../../shared/core/spec-rules.js';
 import type { Result } from '../../../shared/core/result.js';
 import { loadAgentConfig, loadCoordinatorConfig, type ConfigProblem } from '../../../shared/io/config.js';
 import { parseVmFile } from '../../../shared/io/vm-file.js';
@@ -79,6 +80,14 @@ describe('a file of an operator', () => {
   });
   it('any VM file -> read whole, or refused by file and line', { timeout: patienceMs }, () => {
     fc.assert(fc.property(yaml('vm'), vm), cases(150));
+  });
+  it('any definition, however it came -> judged in words, never an exception', { timeout: patienceMs }, () => {
+    fc.assert(
+      fc.property(spec, (value) => {
+        for (const each of specProblems(value)) expect(each.problem).not.toBe('');
+      }),
+      cases(200),
+    );
   });
   it("any agent's configuration -> read, or refused by file and line", { timeout: patienceMs }, () => {
     fc.assert(fc.property(yaml('agent'), config(loadAgentConfig)), cases(100));
