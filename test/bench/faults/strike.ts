@@ -10,7 +10,7 @@ import { openEar, type Ear } from './ear.js';
 import { readyHand, type Hand } from './hands.js';
 import { coordinatorLeader, leadEtcdFrom, leadFrom, untilEtcdWhole } from './leaders.js';
 import { openLogs, type Logs } from './logs.js';
-import { FAULTS, type FaultClass } from './table.js';
+import { breaksPair, FAULTS, type FaultClass } from './table.js';
 import { isEdgeTo, releasesOf, splitEpochs, timelineOf, type Timeline } from './timeline.js';
 
 export interface Struck {
@@ -94,7 +94,7 @@ async function follow(stage: Stage, each: FaultClass, { hand, logs, ear, before 
     await hand.strike();
     const outcome = moves ? await failover(stage, logs) : await nobodyMoves(stage, each, logs, struckAt);
     const gapMs = gapAround(stage.client.lines(), struckAt.monoMs, GAP_WINDOW_MS)?.ms ?? Number.NaN;
-    const heard = await ear.judge(struckAt.wallMs, before, logs.events(), outcome.survivor, moves);
+    const heard = await ear.judge(struckAt.wallMs, before, logs.events(), outcome.survivor, breaksPair(each));
     const began = now().monoMs;
     mended = true;
     await hand.mend();

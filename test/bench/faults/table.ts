@@ -122,6 +122,16 @@ function targetOf(fault: FaultName, place: Place): Target | null {
   return fault === 'QEMU SIGKILL' ? { p50Ms: 60, p99Ms: 200, gapP50Ms: 300 } : null;
 }
 
+/**
+ * Whether the sides can agree on nothing more from the fault on. While only the way to the secondary is cut, its answers and its word that a
+ * checkpoint is loaded still come, so that the primary may let out what both had until the verdict.
+ */
+export function breaksPair({ fault, role }: FaultClass): boolean {
+  if (fault === 'replication cut one way, out') return role === 'secondary';
+  if (fault === 'replication cut one way, in') return role === 'primary';
+  return FAULTS[fault].survivor !== 'nobody';
+}
+
 export function nameOf({ fault, role, place }: FaultClass): string {
   return [role, fault, ...(place === 'elsewhere' ? [] : [place === 'both' ? 'carries both leaders' : `carries ${place} leader`])]
     .filter((each) => each !== null)
