@@ -81,6 +81,8 @@ export interface Disks {
   recreate(image: string, sizeBytes: number): Promise<Result<null, string>>;
   /** Grows a raw image; never shrinks one. */
   grow(image: string, sizeBytes: number): Promise<Result<null, string>>;
+  /** From now on no write to it can fail for want of space; what is in it stays. Also for an image that a QEMU has open. */
+  reserve(image: string, sizeBytes: number): Promise<Result<null, string>>;
   /** On disk (fsync) before it answers. */
   writeStamp(image: string, stamp: Stamp): Promise<Result<null, string>>;
   /** A fresh empty qcow2 of the given size; replaces a file of that name. */
@@ -95,6 +97,7 @@ export interface Disks {
   remove(paths: readonly string[]): Promise<void>;
   /** Removes every overlay in a VM's folder (`active*`, `hidden*`) but those to be kept. */
   sweepOverlays(folder: string, keep: readonly string[]): Promise<void>;
+  /** Where the folders of VMs are, and with them the overlays. */
   freeBytes(): Promise<number>;
 }
 

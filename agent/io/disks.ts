@@ -11,6 +11,8 @@ import { makeFolder, messageOf, writeDurably } from './files.js';
 import { run } from './run.js';
 
 const IMG_MS = 30_000;
+/** What stat counts blocks in, whatever the file system's are. */
+const STAT_BLOCK = 512;
 /** Copies and commits move whole disks. */
 const COPY_MS = 3_600_000;
 
@@ -26,6 +28,7 @@ export function systemDisks(qemuImg: string, stateDir: string): Disks {
     create: (image, sizeBytes, source) => make(image, sizeBytes, source, true),
     recreate: (image, sizeBytes) => make(image, sizeBytes, null, false),
     grow: (image, sizeBytes) => attempt(() => truncate(image, sizeBytes).then(() => null)),
+    reserve,
     writeStamp: (image, stamp) => attempt(() => writeDurably(stampFile(image), `${JSON.stringify(stamp)}\n`).then(() => null)),
     makeOverlay: async (path, sizeBytes) => {
       await makeFolder(dirname(path), 0o700);
@@ -43,7 +46,7 @@ export function systemDisks(qemuImg: string, stateDir: string): Disks {
       for (const path of overlays) if (!keep.includes(path)) await rm(path, { force: true });
     },
     freeBytes: async () => {
-      const found = await statfs(stateDir);
+      const found = await statfs(join(stateDir, 'vms')).catch(() => statfs(stateDir));
       return found.bavail * found.bsize;
     },
   };
@@ -72,6 +75,16 @@ export function systemDisks(qemuImg: string, stateDir: string): Disks {
       return fail(messageOf(error));
     }
   }
+}
+
+/** Holes get their blocks; where the file system cannot do that, only an image without holes is good enough. */
+async function reserve(image: string, sizeBytes: number): Promise<Result<null, string>> {
+  const found = await statOrNull(image).catch(() => null);
+  if (found === null) return fail(`${image} is not there`);
+  if (!found.isFile()) return ok(null);
+  const reserved = await run('fallocate', ['--keep-size', '--length', String(sizeBytes), image], IMG_MS);
+  if (reserved.ok || found.blocks * STAT_BLOCK >= sizeBytes) return ok(null);
+  return fail(`no space for all of ${image}: ${reserved.error}`);
 }
 
 /** Offset of `incompatible_features` in a qcow2 header, 8 bytes big-endian; bit 0 of it = dirty. */

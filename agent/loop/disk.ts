@@ -211,6 +211,8 @@ export async function prepareSecondary(
           ? await disks.grow(parent, sizeBytes)
           : ok(null);
     if (!sized.ok) return sized;
+    const reserved = await disks.reserve(parent, sizeBytes);
+    if (!reserved.ok) return reserved;
     const pair = { active: paths.active[k] ?? '', hidden: paths.hidden[k] ?? '' };
     for (const overlay of [pair.active, pair.hidden]) {
       const made = await disks.makeOverlay(overlay, sizeBytes);
@@ -219,6 +221,16 @@ export async function prepareSecondary(
     overlays.push(pair);
   }
   return ok({ images: parents, overlays });
+}
+
+/** A primary's own write that fails for want of space would be told to the guest as done: the peer's copy has succeeded (SAFETY 1). */
+export async function reserveOwnDisks(vm: Vm, spec: VmSpec): Promise<Result<null, string>> {
+  if (spec.launch.kind === 'external') return ok(null);
+  for (const [k, parent] of parentImages(vm.setup.folders, spec).entries()) {
+    const reserved = await vm.ports.disks.reserve(parent, spec.disks[k]?.sizeBytes ?? 0);
+    if (!reserved.ok) return reserved;
+  }
+  return ok(null);
 }
 
 async function look(vm: Vm, path: string): Promise<Result<SeenImage | null, string>> {

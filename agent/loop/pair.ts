@@ -14,7 +14,7 @@ import { forceCheckpointNow, primaryStart } from '../core/procedures/start.js';
 import { mergingImages } from '../core/paths.js';
 import { proofFailures } from '../core/proof.js';
 import { forgetPair } from '../core/seen.js';
-import { refreshDisk, stampParents } from './disk.js';
+import { refreshDisk, reserveOwnDisks, stampParents } from './disk.js';
 import { lookNow } from './look.js';
 import { runSteps } from './procedure.js';
 import { readQemuLog } from './qemu-log.js';
@@ -55,6 +55,9 @@ async function beginAttempt(vm: Vm, task: Task): Promise<ActionResult | null> {
   const heldBack = (): number => (vm.pairEndedAt === null ? 0 : vm.pairEndedAt + EVENT_HELD_BACK_MS - clock.now());
   task.step = 'waits for the last events of the last pair';
   await vm.until(() => heldBack() <= 0, Math.max(0, heldBack()), task.abort.signal);
+  task.step = 'reserves the space of its disks';
+  const reserved = await reserveOwnDisks(vm, task.spec);
+  if (!reserved.ok) return failed('reserve', reserved.error);
   if (vm.seen !== null) vm.seen = forgetPair(vm.seen);
   const saved = await vm.saveQemu(qemu.born, () => ({ coloExited: false, provenFor: null, promised: null, unpromotable: null }));
   return saved.ok ? null : failed('journal', saved.error);

@@ -4,7 +4,7 @@
 import { nextEpoch } from '../../shared/core/ids.js';
 import type { Ports, VmSpec } from '../../shared/core/model.js';
 import { fail, ok, type Result } from '../../shared/core/result.js';
-import { PROTECT_BACKOFF_LAST_MS } from '../../shared/core/limits.js';
+import { OVERLAY_RESERVE_BYTES, PROTECT_BACKOFF_LAST_MS } from '../../shared/core/limits.js';
 import type { HostView, VmView } from './view.js';
 
 /** One block holds the ports of one attempt: migration, NBD, and two for each NIC. */
@@ -49,15 +49,29 @@ export function placeSecondary(view: VmView, primaryHost: string): Result<HostVi
     const versions = heard.map((each) => `${each.key.host} has ${each.key.qemuVersion}`).join(', ');
     return fail(`no spare host has the primary's QEMU version ${own?.key.qemuVersion ?? '?'}: ${versions}`);
   }
-  const need = view.wanted.spec.disks.reduce((sum, each) => sum + each.sizeBytes, 0);
-  const roomy = same.filter((each) => each.freeDiskBytes >= need || each.report?.disk.state !== 'missing');
-  if (roomy.length === 0) return fail(`no spare host has ${need} bytes free for the disks`);
+  const roomy = same.filter((each) => each.freeDiskBytes >= neededBytes(view, each));
+  if (roomy.length === 0) {
+    const lacking = same.map((each) => `${each.key.host} has ${each.freeDiskBytes} of ${neededBytes(view, each)}`).join(', ');
+    return fail(`no spare host has enough bytes free for the disks: ${lacking}`);
+  }
   const fresh = roomy.filter((each) => each.failedAgoMs === null || each.failedAgoMs >= PROTECT_BACKOFF_LAST_MS);
   // A host that has just lost this VM's QEMU is the last choice while its loss is not explained; with two hosts it is the only one.
   const loser = view.record.verdict?.loser?.host ?? null;
   const choice =
     fresh.find((each) => each.key.host !== loser) ?? fresh[0] ?? [...roomy].sort((x, y) => (y.failedAgoMs ?? 0) - (x.failedAgoMs ?? 0))[0];
   return choice === undefined ? fail('no spare host') : ok(choice);
+}
+
+/** Room for the overlays of a secondary, without which its disk fails under it. */
+export function overlayBytes(view: VmView): number {
+  return view.wanted.spec.disks.reduce((sum, each) => sum + Math.min(each.sizeBytes, OVERLAY_RESERVE_BYTES), 0);
+}
+
+/** A raw image that is there has its space already, or gets it when the secondary is made. */
+function neededBytes(view: VmView, host: HostView): number {
+  const images = view.wanted.spec.disks.reduce((sum, each) => sum + each.sizeBytes, 0);
+  const hasImages = host.report !== null && host.report.disk.state !== 'missing';
+  return overlayBytes(view) + (hasImages ? 0 : images);
 }
 
 /** The next block after the one that this VM used last, passing by those of other VMs: nothing of an earlier attempt knows these ports. */

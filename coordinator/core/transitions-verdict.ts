@@ -4,6 +4,7 @@
 import type { PairState, Verdict } from '../../shared/core/model.js';
 import { edge, evidenceOf, type Change, type Row } from './rows.js';
 import { deathOf, promotedDisk } from './aftermath.js';
+import { overlayBytes } from './placement.js';
 import { failoversWithThis } from './transitions-budget.js';
 import type { SideView, VmView } from './view.js';
 
@@ -14,6 +15,7 @@ const is = (view: SideView | null, ...states: readonly SideView['qemu'][]): bool
 const pairIs = (view: SideView | null, ...states: readonly PairState[]): boolean => view !== null && states.includes(view.pair);
 const someOk = (view: VmView): boolean => pairIs(view.a, 'ok') || pairIs(view.b, 'ok');
 const someHard = (view: VmView): boolean => pairIs(view.a, 'hard') || pairIs(view.b, 'hard');
+const diskFails = (view: SideView | null): boolean => view?.report?.disk.localError === true;
 const broken = (view: SideView | null): boolean => pairIs(view, 'hard', 'silent');
 
 /** Why B must never run the guest; null = it may. */
@@ -23,6 +25,7 @@ export function notPromotable(view: VmView): string | null {
   if (report.unpromotable !== null)
     return `the secondary on ${view.b?.side.host ?? '?'} did not load its last checkpoint: ${report.unpromotable}`;
   if (report.disk.replication === 'error') return `the disk of the secondary on ${view.b?.side.host ?? '?'} missed writes`;
+  if (report.disk.localError) return `the disk of the secondary on ${view.b?.side.host ?? '?'} fails`;
   return null;
 }
 
@@ -75,8 +78,25 @@ export const verdictRows: readonly Row[] = [
     from: ['protected'],
     to: 'verdict',
     why: "The primary's own disk fails; the secondary has every write and a clean disk.",
-    when: (view) => view.a?.report?.disk.localError === true && is(view.b, 'alive') && notPromotable(view) === null,
+    when: (view) => diskFails(view.a) && is(view.b, 'alive') && notPromotable(view) === null,
     act: promote('primary-disk-lost', (view) => `the disk of the primary on ${view.a?.side.host ?? '?'} fails`),
+  },
+  {
+    name: 'data-at-risk',
+    from: ['protected'],
+    to: 'failed',
+    why: "The primary's own disk fails, and the secondary's is not whole either: the guest was told of writes that may be nowhere.",
+    when: (view) => is(view.a, 'alive') && diskFails(view.a) && is(view.b, 'alive', 'dead'),
+    act: (view) =>
+      edge(view, 'failed', `data at risk: the disk of the primary on ${view.a?.side.host ?? '?'} fails, and ${unfitness(view)}`, {}),
+  },
+  {
+    name: 'secondary-disk-lost',
+    from: ['protected'],
+    to: 'verdict',
+    why: "The secondary's disk fails, so it could never go on; the primary has every write on its own.",
+    when: (view) => is(view.a, 'alive') && is(view.b, 'alive') && diskFails(view.b),
+    act: solo('secondary-disk-lost', (view) => `the disk of the secondary on ${view.b?.side.host ?? '?'} fails`),
   },
   {
     name: 'both-dead',
@@ -287,7 +307,19 @@ function doubtful(view: VmView): boolean {
   return pairIs(view.a, 'silent') || pairIs(view.b, 'silent') || is(view.a, 'hung') || is(view.b, 'hung');
 }
 
+function unfitness(view: VmView): string {
+  return is(view.b, 'dead')
+    ? (deathOf(view.b) ?? 'the secondary is dead')
+    : (notPromotable(view) ?? 'the secondary is not known to be whole');
+}
+
 function whyWell(view: VmView): string {
   const silent = [view.a, view.b].filter((each) => each !== null && each.qemu === 'unheard').map((each) => each?.side.host ?? '');
-  return silent.length === 0 ? 'protected' : `protected; agent of ${silent.join(', ')} is silent, pair ok`;
+  const home = view.hosts.find((each) => each.key.host === view.b?.side.host);
+  const isShort = home !== undefined && home.heard && home.freeDiskBytes < overlayBytes(view);
+  return [
+    'protected',
+    ...(silent.length === 0 ? [] : [`agent of ${silent.join(', ')} is silent, pair ok`]),
+    ...(isShort ? [`little disk space is left on ${home.key.host}`] : []),
+  ].join('; ');
 }

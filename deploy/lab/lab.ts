@@ -77,11 +77,16 @@ function daemonsOf(host: HostPlan): readonly Daemon[] {
   return host.member ? ['etcd', 'coordinator', 'agent'] : ['agent'];
 }
 
+export interface VmOptions extends Pick<UpOptions, 'qemu' | 'report' | 'signal'> {
+  /** Further keys of the VM file, or other values for these. */
+  readonly keys?: Readonly<Record<string, unknown>>;
+}
+
 /** Defines, starts and protects the tiny guest number 0. */
-export async function bringUpVm(plan: LabPlan, vm: string, options: Pick<UpOptions, 'qemu' | 'report' | 'signal'>): Promise<void> {
+export async function bringUpVm(plan: LabPlan, vm: string, options: VmOptions): Promise<void> {
   const call = options.signal === undefined ? {} : { signal: options.signal };
   const file = join(plan.runFolder, `${vm}.yaml`);
-  writeFileSync(file, guestVmFile(plan, { name: vm, number: 0, image: await guestImage(), qemu: options.qemu }));
+  writeFileSync(file, guestVmFile(plan, { name: vm, number: 0, image: await guestImage(), qemu: options.qemu, keys: options.keys ?? {} }));
   await coloctl(plan, ['vm', 'define', '-f', file], call);
   // Under TCG a guest that boots inside COLO takes many times as long, so it is protected only once it answers.
   await coloctl(plan, ['vm', 'unprotect', vm], call);

@@ -39,6 +39,11 @@ export const FAILOVERS_KEPT = 100;
 /** Once a quarter of the budget is spent, re-protection pauses, from the first to the last of these, doubling with each failover. */
 export const HOLD_DOWN_FIRST_MS = 5_000;
 export const HOLD_DOWN_LAST_MS = 60_000;
+/**
+ * Bytes kept free on a secondary's host for the overlays of one disk (or the disk's size, if that is less). They hold what a guest writes
+ * between two checkpoints: one second at a gigabit, twice.
+ */
+export const OVERLAY_RESERVE_BYTES = 256 * 1024 * 1024;
 /** History entries kept in etcd per VM. */
 export const HISTORY_PER_VM = 200;
 /** Longest line that QMP may send, bytes. The largest answers (query-qmp-schema) are near 1 MiB. */

@@ -1,6 +1,6 @@
 // Disk images by the real qemu-img: a chain that a dead QEMU left behind is merged offline, whatever point an earlier try reached.
 
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -79,6 +79,29 @@ describe.skipIf(why !== null)('the images of a host', () => {
     expect((await disks().create(path('copy.raw'), 2 * MIB, path('disk0.raw'))).ok).toBe(true);
     expect(statSync(path('copy.raw'))).toMatchObject({ size: 2 * MIB });
     expect(patternAt(path('copy.raw'), 3)).toBe(0x44);
+  });
+
+  it('of which parts have no space -> get it and keep what is in them, or it is said that there is none', async () => {
+    const image = path('disk0.raw');
+    run('truncate', '-s', String(MIB), image);
+    write(image, 'raw', 3, 0x44);
+    expect(statSync(image).blocks * 512).toBeLessThan(MIB);
+    expect(await disks().reserve(image, MIB)).toEqual({ ok: true, value: null });
+    expect(statSync(image)).toMatchObject({ size: MIB });
+    expect(statSync(image).blocks * 512).toBeGreaterThanOrEqual(MIB);
+    expect([patternAt(image, 2), patternAt(image, 3)]).toEqual([0, 0x44]);
+    const small = path('small');
+    mkdirSync(small);
+    run('mount', '-t', 'tmpfs', '-o', 'size=512k', 'tmpfs', small);
+    try {
+      run('truncate', '-s', String(MIB), join(small, 'disk0.raw'));
+      expect(await disks().reserve(join(small, 'disk0.raw'), MIB)).toMatchObject({
+        ok: false,
+        error: expect.stringContaining('no space for all of') as string,
+      });
+    } finally {
+      run('umount', small);
+    }
   });
 
   it('that are there already -> are never written over', async () => {

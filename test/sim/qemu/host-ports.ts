@@ -170,6 +170,7 @@ function disksOf(machine: Machine, work: Work): Disks {
         const image = machine.image(path);
         if (image !== null) image.sizeBytes = sizeBytes;
       }),
+    reserve: () => work<Result<null, string>>('reserve space', COMMAND_MS, () => (machine.isFull ? fail('no space') : ok(null))),
     writeStamp: (path, stamp: Stamp) =>
       done('write stamp', () => {
         const image = machine.image(path);

@@ -196,6 +196,7 @@ export class FakeWorld {
           this.stamped = state;
           return done;
         },
+        reserve: () => done,
         makeOverlay: () => done,
         merged: () => Promise.resolve(ok(false)),
         flatten: () => done,

@@ -6,7 +6,7 @@ import { decide, TABLE } from '../../../coordinator/core/decide.js';
 import { DOUBT_MS } from '../../../coordinator/core/transitions-verdict.js';
 import type { Judged } from '../../../coordinator/core/view.js';
 import type { PairState } from '../../../shared/core/model.js';
-import { aJudged, aSide, aView } from '../../support/views.js';
+import { aHost, aJudged, aRecord, aSide, aView } from '../../support/views.js';
 
 type Seen = readonly [Judged, PairState];
 const PAIRS: readonly PairState[] = ['ok', 'hard', 'silent', 'unknown'];
@@ -133,6 +133,60 @@ describe('the table of verdicts', () => {
       );
       expect(decision).toMatchObject({ kind: 'save', record: { phase: 'stopped', disk: { host: 'host1' } } });
     }
+  });
+
+  describe('a disk that fails', () => {
+    const failing = (side: typeof A, role: 'primary' | 'secondary', qemu: Judged = 'alive', more: object = {}) => {
+      const judged = aJudged(side, role, qemu, 'ok');
+      return aJudged(side, role, qemu, 'ok', { disk: { ...judged.report?.disk, localError: true, ...more } } as never);
+    };
+    const well = { a: aJudged(A, 'primary', 'alive', 'ok'), b: aJudged(B, 'secondary', 'alive', 'ok') };
+
+    it('of the primary, the secondary is whole -> the secondary goes on', () => {
+      expect(decide(aView({ ...well, a: failing(A, 'primary') }))).toMatchObject({
+        row: 'primary-disk-lost',
+        record: { verdict: { kind: 'promote-secondary' } },
+      });
+    });
+
+    it('of the secondary -> the primary goes on, and were it dead nobody is promoted', () => {
+      const b = failing(B, 'secondary');
+      expect(decide(aView({ ...well, b }))).toMatchObject({
+        row: 'secondary-disk-lost',
+        record: { verdict: { kind: 'solo-primary' } },
+      });
+      expect(decide(aView({ a: aJudged(A, 'primary', 'dead', 'hard'), b }))).toMatchObject({
+        record: { phase: 'stopped', disk: { host: 'host1' } },
+      });
+    });
+
+    it('of both, or of the primary while the secondary is dead or missed writes -> failed, and nobody is let go', () => {
+      for (const b of [
+        failing(B, 'secondary'),
+        failing(B, 'secondary', 'alive', { localError: false, replication: 'error' }),
+        aJudged(B, 'secondary', 'dead', 'hard'),
+      ]) {
+        const decision = decide(aView({ a: failing(A, 'primary'), b }));
+        expect(decision).toMatchObject({ kind: 'save', row: 'data-at-risk', record: { phase: 'failed', primary: A, secondary: B } });
+        expect(decision.kind === 'save' && decision.record.reason).toMatch(/^data at risk: the disk of the primary on host1 fails, and /);
+      }
+    });
+
+    it('of the secondary would be full soon -> status says so, and a host that is full becomes no secondary', () => {
+      const full = ['host1', 'host2', 'host3'].map((name) => aHost(name, { freeDiskBytes: 1_000_000 }));
+      expect(decide(aView({ ...well, hosts: full }))).toMatchObject({ reason: 'protected; little disk space is left on host2' });
+      const solo = aView({
+        record: aRecord({ phase: 'solo', secondary: null, disk: { ...aRecord().disk, state: 'clean' } as never }),
+        hosts: full,
+      });
+      const alone = aJudged(A, 'primary', 'alive', 'none', {
+        qemu: { kind: 'alive', born: A.born, pid: 1, role: 'alone', runstate: 'running' },
+      });
+      expect(decide({ ...solo, a: alone, b: null })).toMatchObject({
+        hold: true,
+        reason: expect.stringMatching(/enough bytes free.*host2 has 1000000 of/) as string,
+      });
+    });
   });
 
   it('a verdict -> epoch + 1, winner first, loser second, evidence kept, and the winner is ordered to release while the loser holds', () => {
