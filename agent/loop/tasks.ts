@@ -59,7 +59,7 @@ export class Tasks {
     // Orders that came while this one waited have replaced it.
     if (!isCurrent(vm.journal, task)) return;
     vm.task = task;
-    if (releases(task.goal.kind)) vm.stopLooking();
+    if (releases(task.goal.kind) && vm.situation() !== 'unseen') vm.stopLooking();
     const { log, clock } = vm.ports;
     const startedAt = clock.now();
     log.info({ vm: vm.name, goal: task.goal.kind, epoch: task.epoch }, 'order-begun');

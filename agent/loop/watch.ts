@@ -152,10 +152,10 @@ class Watch {
     link.monitor.close();
   }
 
-  /** A release is not slowed by questions. */
+  /** A release is not slowed by questions, but by the very first ones, without which it cannot begin. */
   #busyReleasing(): boolean {
     const { task } = this.#vm;
-    return task !== null && releases(task.goal.kind);
+    return task !== null && releases(task.goal.kind) && this.#vm.situation() !== 'unseen';
   }
 
   #inPair(): boolean {

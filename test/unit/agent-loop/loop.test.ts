@@ -68,6 +68,15 @@ describe('an order to release', () => {
     expect(await agent.order(anOrder(releaseSecondary))).toMatchObject({ refusal: 'not-permitted-now' });
   });
 
+  it('to an agent that has not looked at its QEMU yet -> is carried out as soon as it has, and not after a bound', async () => {
+    const world = new FakeWorld();
+    world.answers = { ...SECONDARY };
+    const agent = world.start([secondary()]);
+    void agent.order(anOrder(releaseSecondary));
+    const isYank = (doing: (typeof world.doings)[number]): boolean => doing.what === 'oob' && doing.name === 'yank';
+    await world.clock.until('a yank', 2_000, () => world.doings.some(isYank));
+  });
+
   it('whose predecessor had released it and died before the stamps were written -> the disk is claimed before it is called alone', async () => {
     const world = new FakeWorld();
     world.stamped = 'stale';
