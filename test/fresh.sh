@@ -75,7 +75,7 @@ printf '127.0.0.1 localhost\n::1 localhost\n' >"$scratch/root/etc/hosts"
 echo 'Acquire::Check-Valid-Until "false";' >"$scratch/root/etc/apt/apt.conf.d/90colo-fresh"
 git clone -q --bare "$tree" "$scratch/root/srv/colo-ha.git"
 
-set -- --quiet --register=no --keep-unit --as-pid2 --directory="$scratch/root" --resolv-conf=copy-host --chdir=/root
+set -- --quiet --register=no --keep-unit --as-pid2 --directory="$scratch/root" "--machine=colo-fresh-$$" --resolv-conf=copy-host --chdir=/root
 # The lab makes namespaces, taps and mounts, as root of a real machine may.
 set -- "$@" --capability=all --bind=/dev/net/tun --setenv=HOME=/root --setenv=LC_ALL=C.UTF-8 --setenv=DEBIAN_FRONTEND=noninteractive
 # The way to the package registries is this machine's own.

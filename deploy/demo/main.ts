@@ -1,11 +1,15 @@
 // `npm run demo`: a guest outlives its host, before one's eyes. Brings a cluster up, protects a VM, opens one TCP connection to the guest,
 // kills the primary and then the new secondary, each time waits until the VM is protected again, and tells what the client noticed.
-// Ends with 0 only if everything held. Cleans up after itself, also when it fails or is interrupted.
+// With `--packaged` it does so on installed services, see packaged.ts. Ends with 0 only if everything held. Cleans up after itself, also when it fails or is interrupted.
 
 import { mkdirSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { rehearsePackaged } from './packaged.js';
 import { rehearse, type Rehearsal } from './rehearsal.js';
 import { messageOf } from '../lab/command.js';
 import { takeDown } from '../lab/lab.js';
+import { tree } from '../lab/tree.js';
 
 const EXIT_NOT_HELD = 1;
 const EXIT_INTERRUPTED = 130;
@@ -27,6 +31,9 @@ if (process.getuid?.() !== 0) {
   process.exit(2);
 }
 
+const packaged = process.argv.includes('--packaged');
+// What boots a systemd is wanted for this one only.
+if (packaged) execFileSync('sh', [join(tree, 'deploy/setup.sh'), 'tests'], { stdio: 'inherit' });
 const name = `demo-${process.pid}`;
 mkdirSync('/run/colo-lab', { recursive: true });
 const interruption = new AbortController();
@@ -40,7 +47,9 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 let outcome: Rehearsal | null = null;
 let failure: string | null = null;
 try {
-  outcome = await rehearse({ name, say, show, signal: interruption.signal });
+  outcome = packaged
+    ? await rehearsePackaged({ name, suite: 'trixie', say, show, signal: interruption.signal })
+    : await rehearse({ name, say, show, signal: interruption.signal });
 } catch (error) {
   failure = interruption.signal.aborted ? 'interrupted' : messageOf(error);
 }

@@ -107,6 +107,28 @@ async function missingRecords(disk: string, seen: ReturnType<typeof summarise>):
   return missingCounters(await readRecords(disk), boot, first, last).length;
 }
 
+/** What a client that held one connection must have seen, with rows of one's own before. */
+export function rehearsalEnd(
+  seen: ReturnType<typeof summarise>,
+  otherwise: boolean,
+  own: readonly (readonly [string, string])[],
+): Rehearsal {
+  const survived = seen.connections === 1 && seen.broken.length === 0;
+  const continuous = seen.counters.missing === 0 && seen.counters.backward === 0 && seen.boots.length === 1 && seen.wrong.length === 0;
+  const held = survived && continuous && otherwise && seen.diskErrors === 0;
+  const rows = [
+    ...own,
+    ['longest client gap:', `${Math.round(seen.maxGap?.ms ?? Number.NaN)} ms in ${seen.answers} answers`],
+    ['connection survived:', survived ? 'yes' : `NO (${seen.connections} connections, ${seen.broken.join('; ')})`],
+    [
+      'counter continuous:',
+      continuous ? 'yes' : `NO (${seen.counters.missing} missing, ${seen.counters.backward} backward, ${seen.boots.length} boots)`,
+    ],
+  ] as const;
+  const text = rows.map(([name, value]) => `  ${name.padEnd(30)}${value}`).join('\n');
+  return { held, summary: `${held ? 'It held.' : 'IT DID NOT HOLD.'}\n\n${text}` };
+}
+
 function judge(
   rounds: readonly Round[],
   seen: ReturnType<typeof summarise>,

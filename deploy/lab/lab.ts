@@ -50,7 +50,7 @@ export async function bringUp(options: UpOptions): Promise<LabPlan> {
   const problem = nameProblem(name);
   if (problem !== null) throw new LabError(problem);
   await clearAbandoned(name);
-  const plan = await claim(options);
+  const plan = await claimLab(options);
   try {
     await prepareQemu(options.qemu, options.signal);
     await raiseNetwork(plan);
@@ -99,7 +99,7 @@ export async function bringUpVm(plan: LabPlan, vm: string, options: VmOptions): 
 }
 
 /** The folder of the record is the claim on the name; of two at once only one can make it. */
-async function claim(options: UpOptions): Promise<LabPlan> {
+export async function claimLab(options: Pick<UpOptions, 'name' | 'hostCount' | 'qemu'>): Promise<LabPlan> {
   mkdirSync(RUN_BASE, { recursive: true });
   try {
     mkdirSync(`${RUN_BASE}/${options.name}`);
@@ -115,7 +115,7 @@ async function claim(options: UpOptions): Promise<LabPlan> {
 }
 
 /** The lowest number whose subnet this machine does not use yet, be it for a network of its own or for a lab of a container beside. */
-async function numbered(options: UpOptions): Promise<LabPlan> {
+async function numbered(options: Pick<UpOptions, 'name' | 'hostCount'>): Promise<LabPlan> {
   for (let from = 0; ;) {
     const index = claimIndex(options.name, from);
     const plan = planLab(options.name, index, options.hostCount);

@@ -21,6 +21,17 @@ export SOURCE_DATE_EPOCH
 
 out=$tree/dist/package
 mkdir -p "$out"
+deb=$out/colo-ha_${version}_all.deb
+# Whatever goes in, in one word: the same package is not built twice.
+inputs=$({
+  echo "$version $SOURCE_DATE_EPOCH"
+  cat dist/.colo-setup
+  find deploy/package deploy/systemd deploy/examples proto README.md deploy/OPERATIONS.md coordinator/DESIGN.md -type f -exec sha256sum {} + | LC_ALL=C sort
+} | sha256sum | cut -d' ' -f1)
+if [ -e "$deb" ] && [ "$(cat "$deb.inputs" 2>/dev/null)" = "$inputs" ]; then
+  echo "$deb"
+  exit 0
+fi
 root=$(mktemp -d "$out/root.XXXXXX")
 trap 'rm -rf "$root"' EXIT
 trap 'exit 130' INT TERM
@@ -104,14 +115,14 @@ printf 'colo-ha (%s) unstable; urgency=medium\n\n  * Built from the commit of th
 } >"$doc/copyright"
 cp "$here/lintian-overrides" "$share/lintian/overrides/colo-ha"
 
-for script in postinst prerm postrm; do install -m 755 "$here/$script" "$root/DEBIAN/$script"; done
+for script in preinst postinst prerm postrm; do install -m 755 "$here/$script" "$root/DEBIAN/$script"; done
 size=$(du -k -s --apparent-size --exclude=DEBIAN "$root" | cut -f1)
 sed -e "s/@VERSION@/$version/" -e "s/@SIZE@/$size/" -e "s/@WHO@/$who/" "$here/control" >"$root/DEBIAN/control"
 (cd "$root" && find . -type f ! -path './DEBIAN/*' -printf '%P\0' | LC_ALL=C sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
 
 find "$root" -exec chmod go-w {} + -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-deb=$out/colo-ha_${version}_all.deb
 quietly 'dpkg-deb failed' dpkg-deb --root-owner-group -Zxz --build "$root" "$deb.new"
 mv "$deb.new" "$deb"
+echo "$inputs" >"$deb.inputs"
 say "$deb ($(($(stat -c %s "$deb") / 1024)) KiB)"
 echo "$deb"

@@ -1,18 +1,27 @@
 #!/bin/sh
-# Makes the root of a small Debian 13 that boots in systemd-nspawn, with what a host of colo-ha has from Debian: Node.js, QEMU, etcd.
-# It is kept in $COLO_CACHE/nspawn-trixie; run again, this does nothing. Prints that folder. Needs root.
+# Makes the root of a small Debian that boots in systemd-nspawn, with what a host of colo-ha has from Debian: Node.js, QEMU, etcd.
+# It is kept in $COLO_CACHE/nspawn-SUITE; run again, this does nothing. Prints that folder. Needs root.
+#
+#   root.sh bookworm | trixie
+#
+# Debian 12 has no Node.js that is new enough; there this machine's node is put into a package `nodejs` of its version.
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-. "$here/../../../deploy/lab/steps.sh"
+. "$here/../lab/steps.sh"
 
-suite=trixie
+suite=${1:-trixie}
+case $suite in
+  bookworm) node_package= ;;
+  trixie) node_package=,nodejs ;;
+  *) die "there is no recipe for Debian '$suite'" 'known: bookworm and trixie' ;;
+esac
 # A change of the recipe gives another number, and the old folder is then replaced.
-recipe=2
+recipe=3
 final=$COLO_CACHE/nspawn-$suite
 mirror=${COLO_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 
 mkdir -p "$COLO_CACHE"
-only_one "$COLO_CACHE/.nspawn-lock"
+only_one "$COLO_CACHE/.nspawn-$suite-lock"
 if [ "$(cat "$final/.recipe" 2>/dev/null)" = $recipe ]; then
   echo "$final"
   exit 0
@@ -31,10 +40,20 @@ quietly "could not make a Debian $suite" \
   --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='Acquire::Retries "3"' \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
   --dpkgopt='path-exclude=/usr/share/doc/*' \
-  --include=systemd,systemd-sysv,dbus,iproute2,nftables,nodejs,qemu-system-x86,qemu-utils,etcd-server,etcd-client \
+  --include=systemd,systemd-sysv,dbus,iproute2,nftables$node_package,qemu-system-x86,qemu-utils,etcd-server,etcd-client \
   "$suite" "$building/root" "$mirror"
 
 root=$building/root
+if [ -z "$node_package" ]; then
+  node=$(readlink -f "$(command -v node)")
+  mkdir -p "$building/nodejs/DEBIAN" "$building/nodejs/usr/bin"
+  cp "$node" "$building/nodejs/usr/bin/node"
+  printf 'Package: nodejs\nVersion: %s\nArchitecture: amd64\nMaintainer: nobody\nDescription: the node of the machine that tests\n' \
+    "$("$node" -p process.versions.node)" >"$building/nodejs/DEBIAN/control"
+  quietly 'dpkg-deb failed' dpkg-deb --root-owner-group -Zgzip --build "$building/nodejs" "$root/nodejs.deb"
+  quietly 'nodejs cannot be installed' chroot "$root" dpkg -i /nodejs.deb
+  rm "$root/nodejs.deb"
+fi
 # minbase has no hosts file, and etcd and Node.js both look for localhost.
 printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
 echo colo-host1 >"$root/etc/hostname"
