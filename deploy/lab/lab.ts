@@ -12,6 +12,7 @@ import {
   DATA_BASE,
   RUN_BASE,
   coordinatorEndpoints,
+  guestAddress,
   members,
   nameProblem,
   namespaces,
@@ -78,22 +79,26 @@ function daemonsOf(host: HostPlan): readonly Daemon[] {
 }
 
 export interface VmOptions extends Pick<UpOptions, 'qemu' | 'report' | 'signal'> {
+  /** Which guest of the lab; default 0. */
+  readonly number?: number;
   /** Further keys of the VM file, or other values for these. */
   readonly keys?: Readonly<Record<string, unknown>>;
 }
 
-/** Defines, starts and protects the tiny guest number 0. */
+/** Defines, starts and protects a tiny guest. */
 export async function bringUpVm(plan: LabPlan, vm: string, options: VmOptions): Promise<void> {
+  const { qemu, number = 0, keys = {} } = options;
   const call = options.signal === undefined ? {} : { signal: options.signal };
   const file = join(plan.runFolder, `${vm}.yaml`);
-  writeFileSync(file, guestVmFile(plan, { name: vm, number: 0, image: await guestImage(), qemu: options.qemu, keys: options.keys ?? {} }));
+  writeFileSync(file, guestVmFile(plan, { name: vm, number, image: await guestImage(), qemu, keys }));
   await coloctl(plan, ['vm', 'define', '-f', file], call);
   // Under TCG a guest that boots inside COLO takes many times as long, so it is protected only once it answers.
   await coloctl(plan, ['vm', 'unprotect', vm], call);
   await coloctl(plan, ['vm', 'start', vm, '--wait', '--timeout', `${START_MS / 1000}s`], { ...call, deadlineMs: START_MS + 5_000 });
-  const prober = startProber(plan, { probe: 'closed-loop', reconnect: true });
+  const address = guestAddress(plan, number);
+  const prober = startProber(plan, { probe: 'closed-loop', reconnect: true, address });
   await prober.waitForMore(1, BOOT_MS, options.signal).finally(() => prober.stop());
-  options.report(`VM ${vm}: runs, guest answers at ${plan.guest.address}:${plan.guest.port}`);
+  options.report(`VM ${vm}: runs, guest answers at ${address}:${plan.guest.port}`);
   await coloctl(plan, ['vm', 'protect', vm, '--wait', '--timeout', `${PROTECT_MS / 1000}s`], { ...call, deadlineMs: PROTECT_MS + 5_000 });
   options.report(`VM ${vm}: protected`);
 }

@@ -12,19 +12,26 @@ import { readRecord, withProcess, writeRecord, type Daemon, type DaemonRecord, t
 const STOP_MS = 10_000;
 const KILL_MS = 5_000;
 
-/** Starts it even if an earlier one is recorded; the caller knows that that one has ended. */
-export async function startDaemon(plan: LabPlan, host: HostPlan, daemon: Daemon): Promise<DaemonRecord> {
-  const identity = await spawnDetached(host.namespace, commandOf(plan, host, daemon), logFile(host, daemon));
+export type Environment = Readonly<Record<string, string>>;
+
+/** Starts it even if an earlier one is recorded; the caller knows that that one has ended. `environment`: beside this process's own. */
+export async function startDaemon(plan: LabPlan, host: HostPlan, daemon: Daemon, environment: Environment = {}): Promise<DaemonRecord> {
+  const identity = await spawnDetached(host.namespace, commandOf(plan, host, daemon), logFile(host, daemon), environment);
   const record: DaemonRecord = { ...identity, host: host.name, daemon };
   writeRecord(withProcess(recordOf(plan), record));
   return record;
 }
 
 /** `ip netns exec` becomes the program itself, so the child's pid is the daemon's. */
-function spawnDetached(namespace: string, command: readonly string[], log: string): Promise<ProcessIdentity> {
+function spawnDetached(namespace: string, command: readonly string[], log: string, environment: Environment): Promise<ProcessIdentity> {
   const output = openSync(log, 'a');
   return new Promise((resolve, reject) => {
-    const child = spawn('ip', ['netns', 'exec', namespace, ...command], { detached: true, stdio: ['ignore', output, output], cwd: '/' });
+    const child = spawn('ip', ['netns', 'exec', namespace, ...command], {
+      detached: true,
+      stdio: ['ignore', output, output],
+      cwd: '/',
+      env: { ...process.env, ...environment },
+    });
     closeSync(output);
     child.once('error', (error) => reject(new LabError(`${command.join(' ')}: ${error.message}`)));
     child.once('spawn', () => {
@@ -69,10 +76,10 @@ export function resumeDaemon(plan: LabPlan, host: HostPlan, daemon: Daemon): voi
 }
 
 /** Kills it if it runs, then starts it anew. */
-export async function restartDaemon(plan: LabPlan, host: HostPlan, daemon: Daemon): Promise<DaemonRecord> {
+export async function restartDaemon(plan: LabPlan, host: HostPlan, daemon: Daemon, environment: Environment = {}): Promise<DaemonRecord> {
   const running = daemonOf(recordOf(plan), host.name, daemon);
   if (running !== null) await killProcess(running);
-  return startDaemon(plan, host, daemon);
+  return startDaemon(plan, host, daemon, environment);
 }
 
 /** SIGKILL also ends a stopped process. Nothing happens if it has gone already. */

@@ -8,6 +8,7 @@ import type { LabPlan } from '../../deploy/lab/plan.js';
 import type { Role } from '../../deploy/lab/sides.js';
 import { QEMU_VERSIONS, type QemuVersion } from '../../deploy/lab/tree.js';
 import { benchFailover, type FailoverResult } from './failover.js';
+import { addControlPlaneCommands } from './control-plane.js';
 import { announcement, benchFaults } from './faults/bench.js';
 import { FAULT_NAMES, PLACES, type Choice, type Place } from './faults/table.js';
 
@@ -104,5 +105,7 @@ program
     say(announcement(choice, rounds));
     return onLab(flags, (plan, signal) => benchFaults(plan, { rounds, choice, json, report: say, signal }), true);
   });
+
+addControlPlaneCommands(program, say);
 
 await program.parseAsync();

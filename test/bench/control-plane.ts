@@ -1,0 +1,44 @@
+// The benches of the control plane as commands: each brings up a lab of its own.
+
+import { InvalidArgumentError, type Command } from 'commander';
+import { messageOf } from '../../deploy/lab/command.js';
+import { QEMU_VERSIONS, type QemuVersion } from '../../deploy/lab/tree.js';
+import type { BenchResult } from './own-lab.js';
+import { benchSteps } from './steps/main.js';
+
+type Report = (line: string) => void;
+
+function number(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 0 && value <= 10_000) return value;
+  throw new InvalidArgumentError('a whole number from 0 to 10000');
+}
+
+const words = (text: string): readonly string[] => text.split(',').filter((each) => each !== '');
+
+/** An interruption ends the bench where it is; its lab is taken away on the way out. */
+async function carryOut(bench: (signal: AbortSignal) => Promise<BenchResult>): Promise<never> {
+  const interruption = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => interruption.abort());
+  try {
+    const { text, held } = await bench(interruption.signal);
+    process.stdout.write(text);
+    process.exitCode = held ? 0 : 1;
+  } catch (error) {
+    process.stderr.write(`${messageOf(error)}\n`);
+    process.exitCode = 1;
+  }
+  process.exit();
+}
+
+export function addControlPlaneCommands(program: Command, report: Report): void {
+  program
+    .command('steps')
+    .description('the agent is killed before and after every step of every procedure: each comes to its end exactly once')
+    .option('--only <courses>', 'solo, promote, live, cold, or several with commas', words, [])
+    .option('--nth <count>', 'only every so many steps of the attempts; 0 = none of them', number, 1)
+    .option('--qemu <version>', QEMU_VERSIONS.join(' or '), '11.1')
+    .action((options: { readonly only: readonly string[]; readonly nth: number; readonly qemu: QemuVersion }) =>
+      carryOut((signal) => benchSteps({ ...options, report, signal })),
+    );
+}
