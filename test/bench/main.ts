@@ -7,6 +7,7 @@ import { bringUp, openLab, takeDown } from '../../deploy/lab/lab.js';
 import type { LabPlan } from '../../deploy/lab/plan.js';
 import type { Role } from '../../deploy/lab/sides.js';
 import { QEMU_VERSIONS, type QemuVersion } from '../../deploy/lab/tree.js';
+import { benchCompare, COMPARE_SETTINGS, parseSettings } from './compare.js';
 import { benchFailover, type FailoverResult } from './failover.js';
 import { addControlPlaneCommands } from './control-plane.js';
 import { announcement, benchFaults } from './faults/bench.js';
@@ -35,6 +36,7 @@ async function onLab(
   options: Options,
   measure: (plan: LabPlan, signal: AbortSignal) => Promise<FailoverResult>,
   lastWords = false,
+  vm: string | null = 'demo',
 ): Promise<void> {
   const own = options.lab === undefined;
   const name = options.lab ?? `bench-${process.pid}`;
@@ -45,7 +47,7 @@ async function onLab(
   mkdirSync('/run/colo-lab', { recursive: true });
   try {
     const plan = own
-      ? await bringUp({ name, hostCount: 3, qemu: options.qemu, vm: 'demo', report: say, signal: interruption.signal })
+      ? await bringUp({ name, hostCount: 3, qemu: options.qemu, vm, report: say, signal: interruption.signal })
       : openLab(name);
     const interrupted = new Promise<never>((_, reject) => {
       const end = (): void => reject(new Error('interrupted'));
@@ -107,5 +109,15 @@ program
   });
 
 addControlPlaneCommands(program, say);
+
+program
+  .command('compare')
+  .description('settings of compare and checkpoints side by side: what a query of the guest itself waits, and what its clients wait')
+  .option('-n, --rounds <count>', 'queries for each setting', count, 50)
+  .option('--settings <list>', 'timeout:scan:delay in milliseconds, with commas between settings', COMPARE_SETTINGS)
+  .option('--qemu <version>', QEMU_VERSIONS.join(' or '), '11.1')
+  .action((options: Options & { readonly settings: string }) =>
+    onLab(options, (plan) => benchCompare(plan, options.qemu, parseSettings(options.settings), options.rounds, say), false, null),
+  );
 
 await program.parseAsync();
