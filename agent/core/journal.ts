@@ -49,6 +49,8 @@ export interface QemuJournal {
   readonly promised: Epoch | null;
   /** Epoch whose order let it run the guest alone, written when that was seen. */
   readonly aloneSince: Epoch | null;
+  /** An order to release it was obeyed, and nobody has written yet what became of it. */
+  readonly releasing: Releasing | null;
   readonly readyFor: Epoch | null;
   readonly provenFor: Epoch | null;
   readonly held: boolean;
@@ -59,6 +61,16 @@ export interface QemuJournal {
   readonly unpromotable: string | null;
   /** Its exit is proven. */
   readonly death: Death | null;
+}
+
+/**
+ * Written together with the order, before anything is done for it. Until it is gone, or `aloneSince` is there, this QEMU may have released
+ * output: an agent that died in between cannot testify that it never did (SAFETY 4).
+ */
+export interface Releasing {
+  readonly epoch: Epoch;
+  /** The order was begun before, and that try may have released output whatever becomes of this one. */
+  readonly doubtful: boolean;
 }
 
 export interface Attempt {
@@ -109,13 +121,33 @@ export function startsQemu(goal: Goal): goal is Extract<Goal, { kind: 'start-alo
   return goal.kind === 'start-alone' || goal.kind === 'start-cold-primary' || goal.kind === 'start-secondary';
 }
 
+function releasesQemu(goal: Goal): boolean {
+  return goal.kind === 'release-primary' || goal.kind === 'release-secondary';
+}
+
+/** Whether an order to release it has begun and its end is not known. A journal of an earlier version has no such field. */
+function isReleasing(qemu: QemuJournal): boolean {
+  return (qemu.releasing ?? null) !== null;
+}
+
+/** A try that ended before anything was released leaves no doubt behind, unless an earlier one did. */
+export function withoutDoubt(qemu: QemuJournal, epoch: Epoch): QemuJournal {
+  return qemu.releasing?.epoch === epoch && !qemu.releasing.doubtful ? { ...qemu, releasing: null } : qemu;
+}
+
+/** Epoch in which this QEMU ran alone, or in which it cannot be ruled out that it did before it died. */
+export function aloneOrDoubtful(qemu: QemuJournal): Epoch | null {
+  return qemu.aloneSince ?? (qemu.death === null ? null : (qemu.releasing?.epoch ?? null));
+}
+
 function qemuAfter(qemu: QemuJournal | null, order: Order): QemuJournal | null {
   const { goal } = order;
   if (goal.kind === 'destroy') return qemu;
   const attempt = attemptOf(order);
   if (qemu !== null && qemu.born === goal.born) {
     const livesOn = goal.kind !== 'stop' && goal.kind !== 'hold';
-    return { ...qemu, obeyed: livesOn ? order.epoch : qemu.obeyed, attempt: attempt ?? qemu.attempt };
+    const releasing = releasesQemu(goal) ? { epoch: order.epoch, doubtful: isReleasing(qemu) } : qemu.releasing;
+    return { ...qemu, obeyed: livesOn ? order.epoch : qemu.obeyed, attempt: attempt ?? qemu.attempt, releasing };
   }
   if (!startsQemu(goal)) return qemu;
   return {
@@ -127,6 +159,7 @@ function qemuAfter(qemu: QemuJournal | null, order: Order): QemuJournal | null {
     attempt,
     promised: null,
     aloneSince: null,
+    releasing: null,
     readyFor: null,
     provenFor: null,
     held: false,

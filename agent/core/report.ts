@@ -3,7 +3,7 @@
 import type { DiskId, Epoch, Instant } from '../../shared/core/ids.js';
 import type { DiskReport, DiskState, PairReport, QemuReport, QemuRole, TaskReport, VmReport } from '../../shared/core/model.js';
 import { unreachable } from '../../shared/core/assert.js';
-import type { VmJournal } from './journal.js';
+import { aloneOrDoubtful, type VmJournal } from './journal.js';
 import type { Situation } from './plan.js';
 import type { Seen } from './seen.js';
 
@@ -49,7 +49,7 @@ export function reportOf(view: VmView, now: Instant): VmReport {
     epoch: journal.epoch,
     qemu: qemuReport(view),
     pair: view.pair ?? judgePair(view, now),
-    aloneSince: qemu?.aloneSince ?? null,
+    aloneSince: qemu === null ? null : aloneOrDoubtful(qemu),
     readyFor: qemu?.readyFor ?? null,
     provenFor: qemu?.provenFor ?? null,
     guestShutdown: qemu?.guestShutdown === true || view.seen?.guestShutdown === true,

@@ -190,6 +190,7 @@ async function release(
 /** The goal of a QEMU that has no part of a pair (any more): it runs the guest, and this order let it. */
 export async function goAlone(vm: Vm, task: Task): Promise<ActionResult> {
   const { clock } = vm.ports;
+  task.freed = true;
   if (vm.qemu?.held === true) await setTaps(vm, true);
   const until = clock.now() + COMMAND_MS;
   while (vm.facts?.running !== true) {
@@ -220,6 +221,7 @@ async function markAlone(vm: Vm, task: Task): Promise<ActionResult> {
   assert(qemu !== null, 'only a QEMU can be alone');
   const saved = await vm.saveQemu(qemu.born, () => ({
     aloneSince: task.epoch,
+    releasing: null,
     promised: null,
     readyFor: null,
     provenFor: null,

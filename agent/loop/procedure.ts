@@ -6,6 +6,9 @@ import type { Procedure, ProcedureResult } from '../core/procedures/step.js';
 import type { ActionResult } from './tasks.js';
 import type { Task, Vm } from './vm.js';
 
+/** Steps that may let output go: filters away, COLO left, a guest that runs again. What comes before them releases nothing. */
+const FREEING = /^(object-del|x-colo-lost-heartbeat|cont)\b/;
+
 export type StepsEnd = { readonly kind: 'done' } | { readonly kind: 'ended'; readonly result: ActionResult };
 
 /** `onReleased`: from here on the guest runs alone and is heard. */
@@ -24,7 +27,10 @@ export async function runSteps(
     procedure,
     link.monitor,
     (progress) => {
-      if (progress.kind === 'step-started') task.step = progress.step;
+      if (progress.kind === 'step-started') {
+        task.step = progress.step;
+        task.freed ||= FREEING.test(progress.step);
+      }
       if (progress.kind === 'copying') vm.resync = { doneBytes: progress.doneBytes, totalBytes: progress.totalBytes };
       if (progress.kind === 'released') {
         vm.durationsMs = { ...vm.durationsMs, [`${progress.procedure}-released`]: progress.sinceStartMs };

@@ -5,7 +5,7 @@ import { chargeOf } from './charge.js';
 import { lookNow } from './look.js';
 import { MAX_ACTIONS } from '../core/bounds.js';
 import { START_MS } from '../../shared/core/limits.js';
-import type { Outcome, VmJournal } from '../core/journal.js';
+import { withoutDoubt, type Outcome, type VmJournal } from '../core/journal.js';
 import { givesWay, plan, releases, type Action } from '../core/plan.js';
 import type { Task, Vm } from './vm.js';
 import { assert, unreachable } from '../../shared/core/assert.js';
@@ -43,6 +43,7 @@ export class Tasks {
       abort: new AbortController(),
       procedure: '',
       step: '',
+      freed: false,
     };
     // Nothing is waited for when nothing runs: the first yank of a release is sent in this very tick.
     this.#last = running === null ? this.#run(task) : this.#last.then(() => this.#run(task));
@@ -74,7 +75,12 @@ export class Tasks {
       { vm: vm.name, goal: task.goal.kind, epoch: task.epoch, ms: Math.round(clock.now() - startedAt), ...outcome, outcome: outcome.kind },
       'order-ended',
     );
-    await vm.save((journal) => (journal !== null && isCurrent(journal, task) ? { ...journal, outcome } : journal));
+    await vm.save((journal) => {
+      if (journal === null || !isCurrent(journal, task)) return journal;
+      const { qemu } = journal;
+      const isSure = outcome.kind === 'failed' && !task.freed && qemu !== null;
+      return { ...journal, outcome, qemu: isSure ? withoutDoubt(qemu, task.epoch) : qemu };
+    });
     vm.task = null;
     vm.resync = null;
     vm.lookSoon();

@@ -49,6 +49,8 @@ export interface Task {
   readonly abort: AbortController;
   procedure: string;
   step: string;
+  /** A step was begun after which output may leave this QEMU uncompared. */
+  freed: boolean;
 }
 
 const NO_DISK: DiskView = { diskId: null, stampEpoch: null, state: 'missing', images: [] };

@@ -2,7 +2,7 @@
 // a mutated copy can lie beside the true one. A change is a text of one source and what stands there instead; a text that is not found,
 // or is found twice, is an error, because then the proof would prove nothing.
 
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
@@ -13,7 +13,11 @@ const TREES = ['shared', 'coordinator', 'agent', 'test/sim'];
 /** @param {string} name @param {readonly {file: string, find: string, replace: string}[]} changes @returns the folder of the copy */
 export function build(name, changes = []) {
   const target = join(ROOT, 'dist', 'sim', name);
-  if (changes.length > 0) rmSync(target, { recursive: true, force: true });
+  if (changes.length > 0) {
+    // All that is not changed is taken from the copy of the sources as they are.
+    rmSync(target, { recursive: true, force: true });
+    cpSync(build('main'), target, { recursive: true, preserveTimestamps: true });
+  }
   for (const file of TREES.flatMap((tree) => sources(tree))) {
     const own = changes.filter((each) => each.file === file);
     const out = join(target, file.replace(/\.ts$/, '.js'));

@@ -1,6 +1,9 @@
 // Everything that can be done to a world, as lines of text: a story writes them down, a search draws them, and a failing run prints them.
 // Who is meant may be named by what he is at that moment: `leader`, `agent-primary`, `host-secondary`.
 
+import { clusterCodec, vmRecordCodec } from '../../../shared/core/codec.js';
+import { epoch, incarnation, term, vmUid } from '../../../shared/core/ids.js';
+import type { Order } from '../../../shared/core/model.js';
 import type { Qemu } from '../qemu/shapes.js';
 import { CLIENT } from '../qemu/client.js';
 import { ETCD } from '../world/etcd-client.js';
@@ -66,6 +69,32 @@ function ways(world: World, net: Net, args: readonly string[], act: (from: strin
 
 function everybody(world: World): readonly string[] {
   return [...new Set([...world.setup.hosts, ...world.setup.coordinators.values(), ETCD, CLIENT])];
+}
+
+/** As the last order that this host obeyed, or that the record would give, but for what is wrong with it. */
+function stray(world: World, host: string, kind: string, how: string): void {
+  const name = vmOf(world, undefined);
+  const [agent, wanted, record] = [world.agents.get(host), world.wanted(name), world.record(name)];
+  const journal = world.machines.get(host)?.vmJournals.get(name) ?? null;
+  const cluster = world.etcd.read(world.keys.cluster);
+  const decoded = cluster === null ? null : clusterCodec.decode(cluster.key, cluster.value);
+  if (agent === undefined || wanted === null || decoded?.ok !== true) return;
+  const isForeign = how.startsWith('foreign');
+  const born = journal?.qemu?.born ?? record?.primary?.born ?? epoch(1);
+  const order: Order = {
+    incarnation: how === 'foreign-incarnation' ? incarnation('another cluster') : decoded.value.incarnation,
+    vm: name,
+    uid: how === 'foreign-uid' ? vmUid('uid-other') : (journal?.uid ?? wanted.uid),
+    term: term((journal?.term ?? 1) + (isForeign ? 1_000 : how === 'older-term' ? -1 : 0)),
+    epoch: epoch(
+      how === 'older-epoch'
+        ? ((journal ?? record)?.epoch ?? 1) - 1
+        : Math.max(journal?.epoch ?? 0, record?.epoch ?? 0) + (isForeign ? 1_000 : 0),
+    ),
+    goal: kind === 'start-alone' ? { kind, born, images: null, create: true } : kind === 'destroy' ? { kind } : { kind: 'stop', born },
+    spec: wanted.spec,
+  };
+  agent.life.deliver(() => void agent.face.order(order).then((answer) => world.watchers.answered(host, order, answer)));
 }
 
 const COMMANDS: Readonly<Record<string, Run>> = {
@@ -173,6 +202,41 @@ const COMMANDS: Readonly<Record<string, Run>> = {
   protect: (world, [state = 'yes', vm]) => {
     world.watchers.hurt.add(vmOf(world, vm));
     world.wish(vmOf(world, vm), { protect: state === 'yes' });
+  },
+
+  // -------------------------------------------------------------- what only a restored store or another cluster does
+  'lose-record': (world, [vm]) => {
+    world.watchers.hurt.add(vmOf(world, vm));
+    world.etcd.apply([{ kind: 'delete', key: world.keys.record(vmOf(world, vm)) }]);
+  },
+  /** The record is again what it was so many edges ago. */
+  'restore-record': (world, [edges = '1', vm]) => {
+    const name = vmOf(world, vm);
+    const value = world.watchers.earlier(name, Number(edges));
+    world.watchers.hurt.add(name);
+    if (value !== null) world.etcd.apply([{ kind: 'put', key: world.keys.record(name), value, lease: null }]);
+  },
+  /** The record of another VM of that name, which is stopped. */
+  'foreign-record': (world, [vm]) => {
+    const record = world.record(vmOf(world, vm));
+    if (record === null) return;
+    world.watchers.hurt.add(record.vm);
+    const other = {
+      ...record,
+      uid: vmUid('uid-other'),
+      epoch: epoch(record.epoch + 1),
+      phase: 'stopped' as const,
+      primary: null,
+      secondary: null,
+    };
+    world.etcd.apply([{ kind: 'put', key: world.keys.record(record.vm), value: vmRecordCodec.encode(other), lease: null }]);
+  },
+  /** An order that no leader of this cluster gives, or not any more: `foreign-incarnation`, `foreign-uid`, `older-term`, `older-epoch`, `same`. */
+  stray: (world, [where = '', kind = 'destroy', how = 'same']) => stray(world, hostOf(world, where), kind, how),
+  /** What a story says that must be so by now: the VM's phase is one of these. */
+  expect: (world, [vm = '', ...phases]) => {
+    const phase = world.record(vm)?.phase ?? 'none';
+    if (!phases.includes(phase)) world.violate(`${vm} is ${phase} and must be ${phases.join(' or ')} by now`);
   },
 
   /** The end of all faults. */

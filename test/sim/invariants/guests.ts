@@ -49,14 +49,25 @@ export class Guests {
       const client = this.#world.clients.get(spec.name);
       const record = this.#world.record(spec.name);
       if (client === undefined || record === null) continue;
-      if (this.#world.kernel.now - client.lastAnswerAt > SETTLED_MS || record.phase === 'solo') this.#validDisk(spec.name, record);
+      const isQuiet = this.#world.kernel.now - client.lastAnswerAt > SETTLED_MS;
+      if (isQuiet || record.phase === 'solo' || this.#isHeard(spec.name)) this.#validDisk(spec.name, record);
     }
+  }
+
+  /** A side runs alone: its disk has every answer before a client hears it. */
+  #isHeard(vm: string): boolean {
+    return [...this.#world.machines.values()].some((machine) => machine.running().some((each) => each.vm === vm && each.releases()));
   }
 
   /** An agent is about to kill it. */
   killed(qemu: Qemu): void {
     const record = this.#world.record(qemu.vm);
     if (record === null) return this.#wrong(`${qemu.name} is killed although the store has no record of it`);
+    const journal = qemu.machine.vmJournals.get(qemu.vm);
+    if (journal !== undefined && journal.uid !== record.uid)
+      return this.#wrong(`${qemu.name} of uid ${journal.uid} is killed by a record of ${record.uid}`);
+    if (journal?.qemu?.born === qemu.born && record.epoch <= journal.qemu.obeyed)
+      this.#wrong(`${qemu.name} is killed by a record of epoch ${record.epoch}, and has obeyed ${journal.qemu.obeyed}`);
     if (['stopping', 'stopped', 'failed'].includes(record.phase)) return;
     const named = [record.primary, record.secondary].some((side) => side?.host === qemu.machine.name && side.born === qemu.born);
     if (named) this.#wrong(`${qemu.name} is killed although the record of epoch ${record.epoch} (${record.phase}) names it`);

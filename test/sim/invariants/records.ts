@@ -1,7 +1,8 @@
 // Rules about what is written to the store: epochs grow by one on each edge and not otherwise, each edge has its history entry, nothing is
 // promoted that was never protected, ports are fresh, and a pair that nothing has hurt is never taken apart.
 
-import { historyCodec, vmRecordCodec } from '../../../shared/core/codec.js';
+import { coordinatorKeyCodec, historyCodec, vmRecordCodec } from '../../../shared/core/codec.js';
+import type { VmJournal } from '../../../agent/core/journal.js';
 import type { Side, VmRecord } from '../../../shared/core/model.js';
 import type { Observed } from './observed.js';
 
@@ -11,19 +12,39 @@ const REVERSALS: ReadonlySet<string> = new Set(['winner-gone', 'winner-unfit']);
 export class Records {
   readonly #world: Observed;
   readonly #hurt: ReadonlySet<string>;
+  /** Records by VM in the order of their edges, as text. */
+  readonly #edges = new Map<string, string[]>();
+  /** Highest epoch that was ever written, by uid. */
+  readonly #highest = new Map<string, number>();
 
   constructor(world: Observed, hurt: ReadonlySet<string>) {
     this.#world = world;
     this.#hurt = hurt;
   }
 
-  stored(key: string, value: string | null, before: string | null): void {
-    if (!key.endsWith('/record') || value === null) return;
+  stored(key: string, value: string | null, before: string | null, by: string | null): void {
+    // Whoever restores a store is outside of all rules; what follows from it is not.
+    if (!key.endsWith('/record') || value === null || by === null) return;
+    this.#leads(key, by);
     const now = vmRecordCodec.decode(key, value);
     const was = before === null ? null : vmRecordCodec.decode(key, before);
     if (!now.ok) return this.#wrong(`${key} is unreadable: ${now.error.detail}`);
     const earlier = was?.ok === true && was.value.uid === now.value.uid ? was.value : null;
+    if (earlier === null || earlier.epoch !== now.value.epoch)
+      this.#edges.set(now.value.vm, [...(this.#edges.get(now.value.vm) ?? []), value]);
     this.#edge(earlier, now.value);
+  }
+
+  earlier(vm: string, edges: number): string | null {
+    return this.#edges.get(vm)?.at(-1 - edges) ?? null;
+  }
+
+  /** Being leader is what the transaction's guard means. */
+  #leads(key: string, by: string): void {
+    const kv = this.#world.etcd.read(this.#world.keys.leader);
+    const leader = kv === null ? null : coordinatorKeyCodec.decode(kv.key, kv.value);
+    const name = leader?.ok === true ? leader.value.name : null;
+    if (name !== by) this.#wrong(`${key} is saved by ${by}, and ${name ?? 'nobody'} leads`);
   }
 
   #edge(before: VmRecord | null, now: VmRecord): void {
@@ -40,6 +61,9 @@ export class Records {
       }
       return;
     }
+    const highest = this.#highest.get(now.uid) ?? 0;
+    if (now.epoch <= highest) this.#wrong(`epoch ${now.epoch} of ${now.vm} is used again; ${highest} was reached before`);
+    this.#highest.set(now.uid, Math.max(highest, now.epoch));
     if (now.epoch !== fromEpoch + 1) this.#wrong(`the epoch of ${now.vm} went from ${fromEpoch} to ${now.epoch}`);
     this.#history(fromPhase, now);
     if (now.phase === 'verdict' && fromPhase !== 'protected' && !REVERSALS.has(now.row))
@@ -53,11 +77,33 @@ export class Records {
       this.#wrong(`the ports of ${now.vm} in epoch ${now.epoch} are those of an earlier attempt`);
     }
     if (now.phase === 'protected' && before !== null) this.#pairIsNamed(before, now);
+    if (now.phase === 'executed' && before !== null) this.#winnerRuns(before, now);
+  }
+
+  /** The journal that is on the disk of this side's host. */
+  #journalOf(vm: string, side: Side | null): VmJournal['qemu'] {
+    const qemu = side === null ? null : (this.#world.machines.get(side.host)?.vmJournals.get(vm)?.qemu ?? null);
+    return qemu?.born === side?.born ? qemu : null;
+  }
+
+  /** The loser is the last live copy until its winner was seen to run. */
+  #winnerRuns(before: VmRecord, now: VmRecord): void {
+    if (this.#journalOf(now.vm, now.primary)?.aloneSince === before.epoch) return;
+    this.#wrong(`the verdict of epoch ${before.epoch} of ${now.vm} is called executed and ${now.primary?.host ?? '?'} has not said so`);
   }
 
   #pairIsNamed(before: VmRecord, now: VmRecord): void {
-    if (fromSyncing(before) && sideText(before.primary) === sideText(now.primary) && sideText(before.secondary) === sideText(now.secondary))
+    if (
+      fromSyncing(before) &&
+      sideText(before.primary) === sideText(now.primary) &&
+      sideText(before.secondary) === sideText(now.secondary)
+    ) {
+      for (const side of [now.primary, now.secondary]) {
+        if (this.#journalOf(now.vm, side)?.provenFor === before.epoch) continue;
+        this.#wrong(`${now.vm} is called protected in epoch ${now.epoch} and ${side?.host ?? '?'} has not proven its side`);
+      }
       return;
+    }
     this.#wrong(`${now.vm} is called protected out of ${before.phase} with other sides than were synced`);
   }
 

@@ -2,6 +2,8 @@
 // their data in guests.ts; this only carries to them what the world tells.
 
 import type { VmJournal } from '../../../agent/core/journal.js';
+import { clusterCodec } from '../../../shared/core/codec.js';
+import type { Order, OrderAnswer } from '../../../shared/core/model.js';
 import type { Machine } from '../qemu/shapes.js';
 import type { Qemu } from '../qemu/shapes.js';
 import type { HostEvents } from '../qemu/host-ports.js';
@@ -45,9 +47,22 @@ export class Watchers implements HostEvents {
     this.#guests.lookClosely();
   }
 
-  stored(key: string, value: string | null, before: string | null): void {
+  stored(key: string, value: string | null, before: string | null, by: string | null): void {
     this.#dirty = true;
-    this.#records.stored(key, value, before);
+    this.#records.stored(key, value, before, by);
+  }
+
+  /** What the record of a VM was so many edges ago, as text; for whoever restores a store from a snapshot. */
+  earlier(vm: string, edges: number): string | null {
+    return this.#records.earlier(vm, edges);
+  }
+
+  /** An order is answered when it is on disk. */
+  answered(host: string, order: Order, answer: OrderAnswer): void {
+    if (answer.kind !== 'accepted') return;
+    const journal = this.#world.machines.get(host)?.vmJournals.get(order.vm);
+    if (journal?.uid === order.uid && journal.epoch >= order.epoch && journal.term >= order.term) return;
+    this.#world.violate(`${host} accepted ${order.goal.kind} of term ${order.term} epoch ${order.epoch} before it was on its disk`);
   }
 
   sent(qemu: Qemu, k: number, v: number): void {
@@ -56,12 +71,26 @@ export class Watchers implements HostEvents {
 
   journalled(machine: Machine, vm: string, before: { readonly term: number; readonly epoch: number } | null): void {
     const now: VmJournal | undefined = machine.vmJournals.get(vm);
-    if (now === undefined || before === null) return;
+    if (now === undefined) return;
+    this.#isOurs(machine, now);
+    if (before === null) return;
     if (now.term < before.term || now.epoch < before.epoch) {
       this.#world.violate(
         `the journal of ${vm} on ${machine.name} went back from term ${before.term} epoch ${before.epoch} to ${now.term}/${now.epoch}`,
       );
     }
+  }
+
+  /** Nothing of another cluster, or of another VM of that name, is ever obeyed. */
+  #isOurs(machine: Machine, journal: VmJournal): void {
+    const { agentJournal } = machine;
+    const kv = this.#world.etcd.read(this.#world.keys.cluster);
+    const cluster = kv === null ? null : clusterCodec.decode(kv.key, kv.value);
+    if (cluster?.ok === true && agentJournal?.incarnation !== cluster.value.incarnation)
+      this.#world.violate(`${machine.name} obeyed an order of another incarnation than the store's`);
+    const record = this.#world.record(journal.vm);
+    if (record !== null && record.uid !== journal.uid)
+      this.#world.violate(`${machine.name} obeyed an order for ${journal.vm} of uid ${journal.uid}, the record is of ${record.uid}`);
   }
 
   killed(qemu: Qemu): void {

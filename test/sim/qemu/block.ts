@@ -7,7 +7,7 @@ import type { Block, Chain, Channel, Child, CopyJob, Qemu, SimImage } from './sh
 
 const WRITE_MS = 0.5;
 const COPY_TICK_MS = 20;
-const MERGE_MS = { least: 20, most: 900 };
+const MERGE_MS = { least: 20, most: 2_500 };
 
 export class SimBlock implements Block {
   readonly #qemu: Qemu;
@@ -106,7 +106,11 @@ export class SimBlock implements Block {
   /** A secondary's side of the primary's write. False = it had no place for it. */
   takeFromPrimary(answer: Answer): boolean {
     const { image } = this;
-    if (this.#qemu.machine.isFull || image.bad) return false;
+    if (this.#qemu.machine.isFull || image.bad) {
+      // Nor could what was there before be copied into the hidden overlay.
+      this.replicationError = true;
+      return false;
+    }
     image.content = written(image.content, answer);
     return true;
   }

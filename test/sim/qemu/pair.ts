@@ -100,13 +100,15 @@ export class SimPair implements Pair {
 
   #receive(ram: Answer | null): void {
     const { secondary } = this;
+    const { rng } = secondary.world;
     if (secondary.colo.mode !== 'secondary') return;
     secondary.release('migration');
     if (!this.channel.isOpen(secondary)) return;
     this.#received = { ram };
     secondary.world.note(`${secondary.name} has received a checkpoint`);
     this.channel.send(secondary, () => this.primary.guest.flush());
-    secondary.after(secondary.world.rng.between(1, 12), () => this.#load(ram));
+    // Much memory takes its time.
+    secondary.after(rng.chance(0.3) ? rng.between(12, 150) : rng.between(1, 12), () => this.#load(ram));
   }
 
   /** The big lock is had: RAM and devices, then the disk, unless a failover was accepted meanwhile. */

@@ -4,7 +4,7 @@
 import type { HostLink } from '../../../coordinator/core/link.js';
 import type { AgentHandlers, Agents, OrderOutcome } from '../../../coordinator/ports.js';
 import { ORDER_MS, STREAM_SILENT_AFTER_MS } from '../../../shared/core/limits.js';
-import type { HostKey, HostReport, Order } from '../../../shared/core/model.js';
+import type { HostKey, HostReport, Order, OrderAnswer } from '../../../shared/core/model.js';
 import { watchSilence, type SilenceWatch } from '../../../shared/silence.js';
 import { openStream, type AgentServer, type ReportStream } from './agent-server.js';
 import type { Kernel } from './kernel.js';
@@ -22,6 +22,8 @@ export interface AgentsPlace {
   agentAt(address: string): AgentServer | null;
   /** The machine that has this address. */
   machineOf(address: string): string;
+  /** An agent has answered an order. */
+  answered(host: string, order: Order, answer: OrderAnswer): void;
 }
 
 interface Followed {
@@ -152,7 +154,11 @@ export function simulatedAgents(place: AgentsPlace, life: Life, handlers: AgentH
     order: async (host: string, order: Order): Promise<OrderOutcome> => {
       const entry = followed.get(host);
       if (entry === undefined) return { kind: 'lost', detail: `host ${host} is not followed` };
-      const answer = await call(`order ${order.goal.kind}`, entry, ORDER_MS, (server) => server.face.order(order));
+      const answer = await call(`order ${order.goal.kind}`, entry, ORDER_MS, async (server) => {
+        const given = await server.face.order(order);
+        place.answered(server.life.machine, order, given);
+        return given;
+      });
       return answer ?? { kind: 'lost', detail: 'no answer' };
     },
     probe: async (host, vm, deadlineMs) => {

@@ -99,7 +99,7 @@ export function simulatedStore(place: Place, life: Life): Store {
               return;
             }
             attempt(
-              () => etcd.txn(compares, writes),
+              () => etcd.txn(compares, writes, life.name),
               (outcome) => {
                 if (outcome === 'lost') return resolve(fail({ kind: 'unknown', detail: 'no answer' }));
                 lastAnswerAt = life.clock.now();

@@ -9,8 +9,8 @@ import type { Rng } from './rng.js';
 const LEAST_TTL_MS = 2_000;
 
 export interface EtcdEvents {
-  /** A key was written or (value null) deleted, at this revision. */
-  changed(key: string, value: string | null, before: string | null, revision: number): void;
+  /** A key was written or (value null) deleted. `by`: the process that did it; null = an outsider. */
+  changed(key: string, value: string | null, before: string | null, by: string | null): void;
 }
 
 interface Lease {
@@ -56,16 +56,16 @@ export class Etcd {
     return snapshot;
   }
 
-  txn(compares: readonly Compare[], writes: readonly Write[]): TxnAnswer {
+  txn(compares: readonly Compare[], writes: readonly Write[], by: string): TxnAnswer {
     if (!compares.every((each) => this.#holds(each))) return { kind: 'done', succeeded: false, revision: this.revision };
     const orphan = writes.some((each) => each.kind === 'put' && each.lease !== null && !this.#leases.has(each.lease));
     if (orphan) return { kind: 'refused', detail: 'etcdserver: requested lease not found' };
-    this.apply(writes);
+    this.apply(writes, by);
     return { kind: 'done', succeeded: true, revision: this.revision };
   }
 
-  /** As an outsider would. */
-  apply(writes: readonly Write[]): void {
+  /** Without any guard, as an outsider would unless a process is named. */
+  apply(writes: readonly Write[], by: string | null = null): void {
     const next = this.revision + 1;
     const touched: { readonly key: string; readonly value: string | null; readonly before: string | null }[] = [];
     for (const write of writes) {
@@ -80,7 +80,7 @@ export class Etcd {
     }
     if (touched.length === 0) return;
     this.revision = next;
-    for (const each of touched) this.#events.changed(each.key, each.value, each.before, next);
+    for (const each of touched) this.#events.changed(each.key, each.value, each.before, by);
     for (const each of [...this.onRevision]) each(touched.map(({ key }) => key));
   }
 

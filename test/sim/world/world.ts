@@ -3,7 +3,7 @@
 
 import { vmRecordCodec, vmWantedCodec } from '../../../shared/core/codec.js';
 import { keysOf, type Keys } from '../../../shared/core/keys.js';
-import type { VmRecord, VmWanted } from '../../../shared/core/model.js';
+import type { Order, OrderAnswer, VmRecord, VmWanted } from '../../../shared/core/model.js';
 import { Client } from '../qemu/client.js';
 import { SimMachine } from '../qemu/machine.js';
 import { rawImage } from '../qemu/host-ports.js';
@@ -57,7 +57,9 @@ export class World {
     this.rng = new Rng(setup.seed);
     this.network = new Network(this.kernel, this.rng.fork('network'));
     this.watchers = new Watchers(this);
-    this.etcd = new Etcd(this.kernel, this.rng.fork('etcd'), { changed: (key, value, before) => this.watchers.stored(key, value, before) });
+    this.etcd = new Etcd(this.kernel, this.rng.fork('etcd'), {
+      changed: (key, value, before, by) => this.watchers.stored(key, value, before, by),
+    });
     this.kernel.afterEvent = () => this.watchers.afterEvent();
     this.#qemuWorld = {
       kernel: this.kernel,
@@ -145,6 +147,7 @@ export class World {
         const found = [...this.coordinators.values()].find((each) => each.address === address && each.life.alive);
         return found?.life ?? null;
       },
+      answered: (host: string, order: Order, answer: OrderAnswer) => this.watchers.answered(host, order, answer),
       machineOf: (address: string) => this.setup.coordinators.get(address.replace(':7500', '')) ?? address.replace(/:\d+$/, ''),
     };
     this.coordinators.set(name, startCoordinator(place, life, store, { keys: this.keys, name, address: `${name}:7500`, ports: PORTS }));
@@ -259,7 +262,8 @@ export class World {
         logged: (life, level, event, fields) => {
           if (event === 'leadership-won') this.leaderWas = life.name;
           this.onSeen({ process: life.name, event, fields });
-          if (this.trace !== null) this.note(`${life.name} ${level} ${event} ${JSON.stringify(fields)}`);
+          // What is waited for must be seen whether or not anybody reads along.
+          if (this.trace !== null || this.triggers.length > 0) this.note(`${life.name} ${level} ${event} ${JSON.stringify(fields)}`);
         },
         died: (life, by) => {
           this.note(`${life.name} dies: ${by}`);

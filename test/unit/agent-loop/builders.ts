@@ -25,6 +25,7 @@ export function aQemu(change: Partial<QemuJournal> = {}): QemuJournal {
     taps: ['tap'],
     attempt: null,
     promised: null,
+    releasing: null,
     aloneSince: null,
     readyFor: null,
     provenFor: null,

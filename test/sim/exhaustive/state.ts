@@ -1,0 +1,279 @@
+// The small world that is explored exhaustively: two hosts, two coordinators, one VM, one store, and what is on its way between them. What
+// decides is the product's own code: `assemble` and `decide`, `dueOrders`, `saveDecision` with its guards, `judgeOrder`, `journalOrder`,
+// `plan`, `judgeDestroy`, `reportOf`. What is abstracted, so that the world stays small:
+//
+// - Time. There is none: whatever a clock could have brought about may happen at any moment. A coordinator looks with all its patience
+//   used up or with none; so every timer is both too early and too late.
+// - Messages. An order waits until it is delivered, in any sequence, once or twice or never. A report is what a host says at the moment at
+//   which it arrives, and a coordinator keeps the last one as long as nothing newer comes: late reports are late looks.
+// - QEMU. A pair is being copied, in lock-step, or broken; a broken one lets nobody be heard. A checkpoint is not seen from outside. Data is a
+//   counter: the guest counts, a client is told a number, and whoever is heard or booted must have counted so far.
+// - A procedure is two steps: what frees the guest's output, and the journal's word that it did. An agent may die between any two steps.
+// - The network between hosts is cut or not; that a side notices is a step of its own.
+
+import type { Draft } from '../../../coordinator/save.js';
+import type { VmJournal } from '../../../agent/core/journal.js';
+import { initialRecord } from '../../../coordinator/core/assemble.js';
+import { diskId, epoch, hostId, incarnation, term, type Term } from '../../../shared/core/ids.js';
+import type { HostKey, HostReport, Order, Side, VmRecord } from '../../../shared/core/model.js';
+import { aVm } from '../world/setup.js';
+
+export const HOSTS = ['h1', 'h2'] as const;
+export const COORDINATORS = ['c1', 'c2'] as const;
+export type Host = (typeof HOSTS)[number];
+export type Coordinator = (typeof COORDINATORS)[number];
+
+export const WANTED = aVm('demo', { checkpointDelayMs: 200, hosts: ['h1', 'h2'] });
+export const INCARNATION = incarnation('small');
+export const PARENT = '/state/vms/demo/disk0.raw';
+
+export interface Qemu {
+  readonly born: number;
+  readonly alive: boolean;
+  readonly role: 'incoming' | 'alone' | 'attempt' | 'primary' | 'secondary';
+  /** Its guest is heard, and nobody compares what it says. */
+  readonly heard: boolean;
+  /** This side has seen that its pair is broken. */
+  readonly noticed: boolean;
+  /** Its memory and its view of the disk are of one moment. */
+  readonly whole: boolean;
+  readonly count: number;
+}
+
+export interface Disk {
+  /** What would be booted; -1 = a mixture of moments. */
+  readonly count: number;
+  readonly state: 'missing' | 'clean' | 'merging' | 'stale';
+  readonly stampEpoch: number;
+}
+
+export interface HostState {
+  readonly agentUp: boolean;
+  /** The agent has looked at its QEMU since it started. */
+  readonly adopted: boolean;
+  readonly journal: VmJournal | null;
+  readonly qemu: Qemu | null;
+  /** What the task of the journalled goal has still to do; null = it rests. */
+  readonly task: 'begin' | 'pairing' | 'mark' | null;
+  readonly disk: Disk;
+}
+
+export interface CoordinatorState {
+  /** Term that it believes to lead in; 0 = it follows. */
+  readonly leads: number;
+  /** The record as it last saw it. */
+  readonly seen: { readonly record: VmRecord | null; readonly revision: number };
+  readonly reports: Readonly<Record<Host, HostReport | null>>;
+  readonly heard: Readonly<Record<Host, boolean>>;
+  /** A decision that is on its way to the store. */
+  readonly draft: (Draft & { readonly term: number }) | null;
+}
+
+export interface State {
+  readonly revision: number;
+  readonly leader: { readonly name: Coordinator; readonly revision: number };
+  readonly record: VmRecord;
+  readonly recordRevision: number;
+  readonly coordinators: Readonly<Record<Coordinator, CoordinatorState>>;
+  readonly hosts: Readonly<Record<Host, HostState>>;
+  /** Oldest first; those that were delivered once may come once more. */
+  readonly orders: readonly { readonly to: Host; readonly order: Order; readonly delivered: boolean }[];
+  readonly pair: 'none' | 'copying' | 'colo' | 'broken';
+  readonly linkCut: boolean;
+  readonly told: number;
+  readonly faults: number;
+}
+
+export const hostKey = (host: Host): HostKey => ({
+  host,
+  hostId: hostId(`id-${host}`),
+  agentAddress: `${host}:7400`,
+  replicationAddress: host === 'h1' ? '10.0.0.1' : '10.0.0.2',
+  qemuVersion: '11.1.2',
+  agentVersion: 'small',
+});
+
+const side = (host: Host, born: number): Side => ({ host, hostId: hostId(`id-${host}`), born: epoch(born) });
+
+function journalOf(
+  host: Host,
+  born: number,
+  change: Partial<NonNullable<VmJournal['qemu']>>,
+  goal: VmJournal['goal'],
+  at: number,
+): VmJournal {
+  return {
+    format: 1,
+    vm: 'demo',
+    uid: WANTED.uid,
+    term: term(1),
+    epoch: epoch(at),
+    goal,
+    spec: WANTED.spec,
+    outcome: { kind: 'done' },
+    diskId: diskId(`disk-${host}`),
+    qemu: {
+      born: epoch(born),
+      obeyed: epoch(at),
+      startedAs: 'alone',
+      external: false,
+      taps: [],
+      attempt: null,
+      promised: null,
+      releasing: null,
+      aloneSince: null,
+      readyFor: null,
+      provenFor: null,
+      held: false,
+      coloExited: false,
+      guestShutdown: false,
+      unpromotable: null,
+      death: null,
+      ...change,
+    },
+  };
+}
+
+const PORTS = { migration: 20_000, nbd: 20_001, mirror: [20_002], compare: [20_003] };
+
+export const BEGINNINGS = ['solo', 'syncing', 'protected', 'verdict'] as const;
+export type Beginning = (typeof BEGINNINGS)[number];
+
+/** Where an exploration begins. Later beginnings reach further: what leads up to them is explored from the earlier ones. */
+export function beginning(from: Beginning): State {
+  switch (from) {
+    case 'solo':
+    case 'protected':
+      return atRest(from);
+    case 'syncing':
+      return copying();
+    case 'verdict':
+      return broken();
+  }
+}
+
+/** The secondary waits for its migration stream, and the primary has its order and has begun nothing. */
+function copying(): State {
+  const solo = atRest('solo');
+  const h2 = side('h2', 3);
+  const record: VmRecord = { ...solo.record, epoch: epoch(3), phase: 'syncing', secondary: h2, ports: PORTS };
+  const protect = {
+    kind: 'protect',
+    born: epoch(1),
+    ports: PORTS,
+    peer: { host: 'h2', address: '10.0.0.2' },
+    method: 'stop-copy',
+  } as const;
+  const start = { kind: 'start-secondary', born: epoch(3), ports: PORTS, peer: { host: 'h1', address: '10.0.0.1' } } as const;
+  const { h1 } = solo.hosts;
+  return savedAs(solo, record, {
+    h1: { ...h1, journal: { ...journalOf('h1', 1, { aloneSince: epoch(1) }, protect, 3), outcome: { kind: 'open' } }, task: 'begin' },
+    h2: {
+      ...solo.hosts.h2,
+      qemu: { born: 3, alive: true, role: 'incoming', heard: false, noticed: false, whole: false, count: -1 },
+      journal: journalOf('h2', 3, { startedAs: 'secondary', readyFor: epoch(3) }, start, 3),
+      disk: { count: -1, state: 'stale', stampEpoch: 0 },
+    },
+  });
+}
+
+/** The link is cut, both sides know it, and the verdict for the primary is saved and nobody has been told. */
+function broken(): State {
+  const pair = atRest('protected');
+  const [h1, h2] = [side('h1', 1), side('h2', 3)];
+  const verdict = { row: 'link-cut', kind: 'solo-primary', winner: h1, loser: h2, evidence: [], atMs: 0 } as const;
+  const noticed = (state: HostState): HostState => ({ ...state, qemu: state.qemu === null ? null : { ...state.qemu, noticed: true } });
+  const record: VmRecord = { ...pair.record, epoch: epoch(5), phase: 'verdict', row: 'link-cut', verdict };
+  return { ...savedAs(pair, record, { h1: noticed(pair.hosts.h1), h2: noticed(pair.hosts.h2) }), pair: 'broken', linkCut: true };
+}
+
+function savedAs(state: State, record: VmRecord, hosts: State['hosts']): State {
+  const { c1, c2 } = state.coordinators;
+  const seen = { record, revision: state.recordRevision };
+  return { ...state, record, hosts, coordinators: { c1: { ...c1, seen }, c2: { ...c2, seen } } };
+}
+
+/** A guest that runs alone on h1, or a pair with its secondary on h2. */
+function atRest(from: 'solo' | 'protected'): State {
+  const isPair = from === 'protected';
+  const record: VmRecord = {
+    ...initialRecord(WANTED),
+    epoch: epoch(isPair ? 4 : 2),
+    phase: from,
+    row: 'begin',
+    reason: from,
+    primary: side('h1', 1),
+    secondary: isPair ? side('h2', 3) : null,
+    ports: isPair ? PORTS : null,
+    disk: { host: 'h1', diskId: diskId('disk-h1'), epoch: epoch(2), state: 'clean', images: [PARENT] },
+  };
+  const idle: CoordinatorState = {
+    leads: 0,
+    seen: { record, revision: 2 },
+    reports: { h1: null, h2: null },
+    heard: { h1: false, h2: false },
+    draft: null,
+  };
+  const primary = {
+    born: 1,
+    alive: true,
+    role: isPair ? 'primary' : 'alone',
+    heard: !isPair,
+    noticed: false,
+    whole: true,
+    count: 0,
+  } as const;
+  const peer = (host: string) => ({ host, address: hostKey(host as Host).replicationAddress });
+  const none: HostState = {
+    agentUp: true,
+    adopted: true,
+    journal: null,
+    qemu: null,
+    task: null,
+    disk: { count: -1, state: 'missing', stampEpoch: 0 },
+  };
+  return {
+    revision: 2,
+    leader: { name: 'c1', revision: 1 },
+    record,
+    recordRevision: 2,
+    coordinators: { c1: { ...idle, leads: 1 }, c2: idle },
+    hosts: {
+      h1: {
+        ...none,
+        qemu: primary,
+        journal: isPair
+          ? journalOf(
+              'h1',
+              1,
+              { provenFor: epoch(3), promised: epoch(3) },
+              { kind: 'protect', born: epoch(1), ports: PORTS, peer: peer('h2'), method: 'stop-copy' },
+              3,
+            )
+          : journalOf('h1', 1, { aloneSince: epoch(1) }, { kind: 'start-alone', born: epoch(1), images: null, create: true }, 1),
+        disk: { count: 0, state: 'clean', stampEpoch: 1 },
+      },
+      h2: isPair
+        ? {
+            ...none,
+            qemu: { born: 3, alive: true, role: 'secondary', heard: false, noticed: false, whole: true, count: 0 },
+            journal: journalOf(
+              'h2',
+              3,
+              { startedAs: 'secondary', readyFor: epoch(3), provenFor: epoch(3), promised: epoch(3) },
+              { kind: 'start-secondary', born: epoch(3), ports: PORTS, peer: peer('h1') },
+              3,
+            ),
+            disk: { count: -1, state: 'stale', stampEpoch: 0 },
+          }
+        : none,
+    },
+    orders: [],
+    pair: isPair ? 'colo' : 'none',
+    linkCut: false,
+    told: 0,
+    faults: 0,
+  };
+}
+
+export const asTerm = (value: number): Term => term(value);
