@@ -33,8 +33,8 @@ export function attend(attention: Attention, now: Instant): Attention {
 /** Milliseconds since `at`, without the time in which nobody looked. Never negative. */
 export function ageMs(attention: Attention, at: Instant, now: Instant): number {
   const lostMs = attention.lost.reduce((sum, span) => (span.endedAt > at ? sum + span.ms : sum), 0);
-  // `at` may lie inside a span that was lost: no more than the whole of it is taken off.
-  return Math.max(0, now - at - lostMs - (at <= attention.tickedAt ? unseenMs(attention, now) : 0));
+  // `at` may lie inside a span that was lost, or between the last tick and one that is late: no more than the whole of it is taken off.
+  return Math.max(0, now - at - lostMs - unseenMs(attention, now));
 }
 
 /** One whole period of a late span counts all the same, so that a machine that is late for ever still judges, only more slowly. */

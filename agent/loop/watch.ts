@@ -28,7 +28,8 @@ import { noteMergeEnded } from './disk.js';
 import { readCapabilities, readFacts } from '../read-facts.js';
 import { proveSecondary } from './pair.js';
 import type { Link, Vm } from './vm.js';
-import type { Epoch, Instant } from '../../shared/core/ids.js';
+import { instant, type Epoch, type Instant } from '../../shared/core/ids.js';
+import { LATE_TICK_MS } from '../../shared/core/limits.js';
 
 /** Events after which the facts are probably other ones. COLO_EXIT says all by itself, and an order to release follows on its heels. */
 const TELLING = new Set(['QUORUM_REPORT_BAD', 'BLOCK_IO_ERROR', 'SHUTDOWN', 'MIGRATION', 'RESUME', 'JOB_STATUS_CHANGE']);
@@ -145,7 +146,14 @@ class Watch {
       const deadlines = [nextAt, nextProbeAt];
       if (lookOwedSince !== null && vm.mainLoopSilentSince === null) deadlines.push(lookOwedSince + MAIN_LOOP_SILENT_MS);
       if (probeOwedSince !== null && vm.hungSince === null) deadlines.push(probeOwedSince + PROBE_SILENT_MS);
-      await vm.change(Math.max(1, Math.min(...deadlines) - clock.now()), this.#signal);
+      const due = Math.max(clock.now() + 1, Math.min(...deadlines));
+      await vm.change(due - clock.now(), this.#signal);
+      // Time in which this process did not run is nobody's silence: the answers may lie there unread.
+      const lateMs = clock.now() - due;
+      if (lateMs > LATE_TICK_MS) {
+        if (probeOwedSince !== null) probeOwedSince = instant(probeOwedSince + lateMs);
+        if (lookOwedSince !== null) lookOwedSince = instant(lookOwedSince + lateMs);
+      }
     }
     vm.lookSoon = () => undefined;
     if (vm.link === link) vm.link = null;

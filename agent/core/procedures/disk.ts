@@ -124,10 +124,18 @@ export function detachPeer(context: ProcedureContext): readonly Step[] {
   ]);
 }
 
-/** The live copy: onto a plain NBD node, and every guest write goes to both sides, so that ready means equal. */
+/**
+ * The live copy: onto a plain NBD node, and every guest write goes to both sides, so that ready means equal. A node that an attempt which
+ * was cut off before its copy began has left behind hangs on nothing, is seen by nobody, and leads to a host of the past: it goes first.
+ */
 export function mirrorDisksLive(context: ProcedureContext): readonly Step[] {
   return [
     ...context.names.disks.flatMap((disk) => [
+      command(
+        'blockdev-del',
+        { 'node-name': disk.nbd },
+        { name: `fresh blockdev-del ${disk.nbd}`, alreadyDone: ALREADY.nodeGone, observe: nodeAbsent(disk.nbd) },
+      ),
       command(
         'blockdev-add',
         {
