@@ -8,14 +8,14 @@ import { beginWatch } from './loop/start.js';
 import { Tasks } from './loop/tasks.js';
 import { Vm, type AgentSetup } from './loop/vm.js';
 import type { AgentJournal, VmJournal } from './core/journal.js';
-import { saysTheSame } from './core/report.js';
+import { newsOf } from './core/report.js';
 import { pairSource } from './loop/pair-facts.js';
 import type { PairWatch } from './peer-ports.js';
 import type { AgentPorts } from './ports.js';
 import { PROBE_SILENT_MS } from './core/bounds.js';
 import { LATE_TICK_MS, REPORT_INTERVAL_MS } from '../shared/core/limits.js';
 import type { Instant } from '../shared/core/ids.js';
-import type { HostReport, Order, OrderAnswer, VmReport } from '../shared/core/model.js';
+import type { HostReport, Order, OrderAnswer } from '../shared/core/model.js';
 import { ok } from '../shared/core/result.js';
 
 /** Free space changes slowly and asking for it costs a turn of the disk. */
@@ -25,8 +25,8 @@ interface Entry {
   readonly vm: Vm;
   readonly tasks: Tasks;
   readonly orders: Orders;
-  /** The last report that was told to the listeners. */
-  told: VmReport | null;
+  /** What the last report said that was told to the listeners. */
+  told: string | null;
   /** Whether the peers were told that its QEMU hangs. */
   hung: boolean;
 }
@@ -189,8 +189,10 @@ class Agent implements AgentLoop {
       this.#pairs?.tell();
     }
     const report = entry.vm.report();
-    if (report === null || (entry.told !== null && saysTheSame(entry.told, report))) return;
-    entry.told = report;
+    if (report === null) return;
+    const news = newsOf(report);
+    if (entry.told === news) return;
+    entry.told = news;
     for (const listener of this.#listeners) listener();
   }
 

@@ -56,11 +56,19 @@ export interface VmNames {
 
 /** All ids of a VM with so many disks and NICs; index k of each list belongs to disk k or NIC k of the spec. */
 export function vmNames(diskCount: number, nicCount: number): VmNames {
-  return {
+  const key = `${diskCount} ${nicCount}`;
+  const known = made.get(key);
+  if (known !== undefined) return known;
+  const names: VmNames = {
     disks: Array.from({ length: diskCount }, (_, k) => diskNames(k, diskCount)),
     nics: Array.from({ length: nicCount }, (_, k) => nicNames(k, nicCount)),
   };
+  made.set(key, names);
+  return names;
 }
+
+/** They are asked for at every look and every event, and a host has VMs of few shapes. */
+const made = new Map<string, VmNames>();
 
 function diskNames(k: number, count: number): DiskNames {
   return {

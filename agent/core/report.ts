@@ -131,14 +131,17 @@ export function judgePair(
 }
 
 function diskReport(view: VmView): DiskReport {
-  return { ...view.disk, replication: view.replication, localError: view.seen?.localDiskError === true || view.runstate === 'io-error' };
+  const replication = view.seen?.peerDiskError === true ? 'error' : view.replication;
+  return { ...view.disk, replication, localError: view.seen?.localDiskError === true || view.runstate === 'io-error' };
 }
 
-/** Whether two reports say the same apart from how long ago things were: only then is there nothing to push. */
-export function saysTheSame(one: VmReport, other: VmReport): boolean {
-  return JSON.stringify(ageless(one)) === JSON.stringify(ageless(other));
+/** What a report says apart from how long ago things were: while this text is the same, there is nothing to push. */
+export function newsOf(report: VmReport): string {
+  const { evidence } = report.pair;
+  const ageless = evidence.length === 0 ? report : { ...report, pair: { ...report.pair, evidence: evidence.map(withoutNumbers) } };
+  return JSON.stringify(ageless);
 }
 
-function ageless(report: VmReport): VmReport {
-  return { ...report, pair: { ...report.pair, evidence: report.pair.evidence.map((line) => line.replace(/\d+/g, '')) } };
+function withoutNumbers(line: string): string {
+  return line.replace(/\d+/g, '');
 }

@@ -52,9 +52,13 @@ export function nothingSeen(connectedAt: Instant): Seen {
   };
 }
 
-/** A new attempt begins: what the last pair left behind is no evidence about this one. */
-export function forgetPair(seen: Seen): Seen {
-  return { ...seen, coloSince: null, sawBegin: false, coloExit: null, checkpoints: 0, breaks: [], peerDiskError: false };
+/**
+ * A new attempt begins: what the last pair left behind is no evidence about this one. `guestRuns`: nor is an error of the own disk, because
+ * it stopped the guest, and somebody has mended the disk and let the guest go on; if it is not mended, the next write says so again.
+ */
+export function forgetPair(seen: Seen, guestRuns: boolean): Seen {
+  const localDiskError = seen.localDiskError && !guestRuns;
+  return { ...seen, coloSince: null, sawBegin: false, coloExit: null, checkpoints: 0, breaks: [], peerDiskError: false, localDiskError };
 }
 
 export function seeEvent(seen: Seen, event: QmpEvent, names: VmNames): Seen {

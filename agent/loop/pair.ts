@@ -58,7 +58,7 @@ async function beginAttempt(vm: Vm, task: Task): Promise<ActionResult | null> {
   task.step = 'reserves the space of its disks';
   const reserved = await reserveOwnDisks(vm, task.spec);
   if (!reserved.ok) return failed('reserve', reserved.error);
-  if (vm.seen !== null) vm.seen = forgetPair(vm.seen);
+  if (vm.seen !== null) vm.seen = forgetPair(vm.seen, vm.facts?.running === true);
   const saved = await vm.saveQemu(qemu.born, () => ({ coloExited: false, provenFor: null, promised: null, unpromotable: null }));
   return saved.ok ? null : failed('journal', saved.error);
 }

@@ -26,6 +26,7 @@ export const executionRows: readonly Row[] = [
         view.a.report?.aloneSince === null &&
         view.a.report.epoch >= view.record.epoch &&
         loser !== null &&
+        lossOf(view) === null &&
         view.b?.qemu === 'alive' &&
         view.b.report?.unpromotable === null
       );
@@ -37,7 +38,7 @@ export const executionRows: readonly Row[] = [
     from: ['verdict'],
     to: 'verdict',
     why: 'The winner cannot be released: its last checkpoint was not loaded whole. It never released output, so the other copy goes on.',
-    when: (view) => isUnfit(view) && view.b?.qemu === 'alive' && view.b.report?.unpromotable === null,
+    when: (view) => isUnfit(view) && view.a?.qemu === 'alive' && view.b?.qemu === 'alive' && view.b.report?.unpromotable === null,
     act: (view) => reverse(view),
   },
   {
@@ -55,9 +56,10 @@ export const executionRows: readonly Row[] = [
     name: 'winner-died',
     from: ['verdict'],
     to: 'stopped',
-    why: 'The winner died after it may have released output: only its disk is valid.',
+    why: 'The winner died after it may have released output, or the other side missed writes: only its disk is valid.',
     when: (view) =>
-      view.a?.qemu === 'dead' && (view.record.verdict?.loser === null || view.a.report?.aloneSince !== null || view.b?.qemu === 'dead'),
+      view.a?.qemu === 'dead' &&
+      (view.record.verdict?.loser === null || view.a.report?.aloneSince !== null || view.b?.qemu === 'dead' || lossOf(view) !== null),
     act: (view) => diedAlone(view, deathOf(view.a) ?? 'the winner of the verdict died'),
   },
   {
@@ -81,12 +83,20 @@ export const executionRows: readonly Row[] = [
   },
 ];
 
-/** The winner testifies, under this verdict, that it must not be promoted and never was. */
+/** Why the loser cannot take the place of a primary that won and is gone; null = it can. */
+function lossOf(view: VmView): string | null {
+  const { verdict } = view.record;
+  if (verdict?.loserLacks !== undefined) return verdict.loserLacks;
+  const lacks = verdict?.kind === 'solo-primary' && view.a?.report?.disk.replication === 'error';
+  return lacks ? 'its disk missed writes' : null;
+}
+
+/** The winner testifies that it must not be promoted and never was; if it has died since, that is no less true of its disk. */
 function isUnfit(view: VmView): boolean {
   const report = view.a?.report;
   return (
     view.record.verdict?.kind === 'promote-secondary' &&
-    view.a?.qemu === 'alive' &&
+    (view.a?.qemu === 'alive' || view.a?.qemu === 'dead') &&
     report?.unpromotable !== null &&
     report?.unpromotable !== undefined &&
     report.aloneSince === null

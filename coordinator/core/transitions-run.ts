@@ -55,10 +55,8 @@ export const runRows: readonly Row[] = [
     name: 'forget',
     from: ['stopped'],
     to: 'same',
-    why: 'The VM is deleted and no host has a QEMU of it.',
-    when: (view) =>
-      view.wanted.wanted === 'deleted' &&
-      view.hosts.every((each) => !each.heard || each.report === null || each.report.qemu.kind === 'absent'),
+    why: 'The VM is deleted and no host has a QEMU of it, or none has been heard for so long that nobody waits for it.',
+    when: (view) => view.wanted.wanted === 'deleted' && hostInTheWay(view) === null,
     act: () => ({ kind: 'forget' }),
   },
   {
@@ -77,7 +75,7 @@ export const runRows: readonly Row[] = [
     when: () => true,
     act: (view) => ({
       kind: 'none',
-      reason: view.wanted.wanted === 'running' ? startsAgain(view.record.reason) : view.record.reason,
+      reason: restReason(view),
     }),
   },
   {
@@ -153,6 +151,23 @@ export const runRows: readonly Row[] = [
     act: (view) => ({ kind: 'hold', reason: view.record.reason }),
   },
 ];
+
+/** A host that is not heard may still run a QEMU that nobody would end once the VM is forgotten; but it may also never come back. */
+const FORGET_UNHEARD_MS = 600_000;
+
+/** Why a deleted VM cannot be forgotten yet; null = it can. */
+function hostInTheWay(view: VmView): string | null {
+  const unheard = view.hosts.find((each) => !each.heard);
+  if (unheard !== undefined && view.epochAgeMs < FORGET_UNHEARD_MS)
+    return `to be deleted; host ${unheard.key.host} is not heard and may still have a QEMU of it`;
+  const there = view.hosts.find((each) => each.heard && each.report !== null && each.report.qemu.kind !== 'absent');
+  return there === undefined ? null : `to be deleted; host ${there.key.host} still has a QEMU of it`;
+}
+
+function restReason(view: VmView): string {
+  if (view.wanted.wanted === 'running') return startsAgain(view.record.reason);
+  return (view.wanted.wanted === 'deleted' ? hostInTheWay(view) : null) ?? view.record.reason;
+}
 
 /** The reason is saved into the record and comes back here. */
 function startsAgain(reason: string): string {

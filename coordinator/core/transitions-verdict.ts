@@ -24,10 +24,13 @@ export function notPromotable(view: VmView): string | null {
   if (report === null || report === undefined) return 'the secondary is not heard';
   if (report.unpromotable !== null)
     return `the secondary on ${view.b?.side.host ?? '?'} did not load its last checkpoint: ${report.unpromotable}`;
-  if (report.disk.replication === 'error') return `the disk of the secondary on ${view.b?.side.host ?? '?'} missed writes`;
+  // Also by the word of the primary, which sees its writes to the other side fail.
+  if (report.disk.replication === 'error' || view.a?.report?.disk.replication === 'error') return missedWrites(view.b?.side.host ?? '?');
   if (report.disk.localError) return `the disk of the secondary on ${view.b?.side.host ?? '?'} fails`;
   return null;
 }
+
+const missedWrites = (host: string): string => `the disk of the secondary on ${host} missed writes`;
 
 function verdict(view: VmView, row: string, kind: Verdict['kind'], why: string): Change {
   const { a, b, record } = view;
@@ -36,7 +39,15 @@ function verdict(view: VmView, row: string, kind: Verdict['kind'], why: string):
   return edge(view, 'verdict', why, {
     primary: winner.side,
     secondary: loser.side,
-    verdict: { row, kind, winner: winner.side, loser: loser.side, evidence: evidenceOf(view), atMs: view.wallMs },
+    verdict: {
+      row,
+      kind,
+      winner: winner.side,
+      loser: loser.side,
+      evidence: evidenceOf(view),
+      atMs: view.wallMs,
+      ...(kind === 'solo-primary' && a.report?.disk.replication === 'error' ? { loserLacks: missedWrites(b.side.host) } : {}),
+    },
     disk: kind === 'promote-secondary' ? promotedDisk(winner, record) : record.disk,
     // What an operator wished is no failover.
     failoversAtMs: row === 'unprotect-wanted' ? record.failoversAtMs : failoversWithThis(view),

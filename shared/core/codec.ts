@@ -96,6 +96,7 @@ const verdict: z.ZodType<Verdict> = z.object({
   loser: side.nullable(),
   evidence: z.array(text),
   atMs: z.number(),
+  loserLacks: text.optional(),
 });
 
 const disk: z.ZodType<ValidDisk> = z.object({

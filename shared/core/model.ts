@@ -103,6 +103,8 @@ export interface Verdict {
   readonly evidence: readonly string[];
   /** Wall clock, milliseconds since 1970, of the leader that decided. For people, never for decisions. */
   readonly atMs: number;
+  /** Why the loser must not go on even if the winner is gone: its disk missed writes that the guest believes to be done. */
+  readonly loserLacks?: string | undefined;
 }
 
 export type DiskState = 'clean' | 'merging' | 'stale';
