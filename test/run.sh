@@ -1,8 +1,9 @@
 #!/bin/sh
-# `npm test`: puts in place what is needed, builds, checks types and lint, and runs the unit tests and, as root, the end-to-end tests on real
+# `npm test`: puts in place what is needed, builds, checks types and lint, and runs the unit tests, the simulator and, as root, the end-to-end tests on real
 # QEMU and etcd. The last line is `N passed, N failed`, and the exit code says whether anything failed.
 #
-#   COLO_TESTS=unit     leave the end-to-end tests out
+#   COLO_TESTS=unit            leave the end-to-end tests out
+#   COLO_SIM_SCENARIOS=20000   so many scenarios in the simulator instead of 1000
 set -u
 cd "$(dirname "$0")/.." || exit 1
 reports=$(mktemp -d)
@@ -42,6 +43,11 @@ npm run --silent lint || set -- "$@" --failed 'lint (npm run lint)'
 say 'unit tests and tidiness'
 vitest unit
 set -- "$@" "$reports/unit.json"
+
+scenarios=${COLO_SIM_SCENARIOS:-1000}
+say "simulator: stories, and $scenarios scenarios of random faults"
+node test/sim/run.mjs --stories --scenarios "$scenarios" --from 1 --complete --report "$reports/sim.json"
+set -- "$@" "$reports/sim.json"
 
 if [ "${COLO_TESTS:-all}" = unit ]; then
   skip 'end-to-end tests, because COLO_TESTS=unit'

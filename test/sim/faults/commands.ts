@@ -106,7 +106,10 @@ const COMMANDS: Readonly<Record<string, Run>> = {
   boot: (world, [machine = '']) => world.bootMachine(machine),
   crash: (world, [name = '']) => world.crash(processOf(world, name)),
   'crash-at': (world, [name = '', call = '1', when = 'before']) =>
-    world.crashAt(processOf(world, name), { call: Number(call), when: when === 'after' ? 'after' : 'before' }),
+    world.crashAt(processOf(world, name), { call: Number(call), when: when === 'after' ? 'after' : 'before', texts: [] }),
+  /** At a call that contains these texts: a command to QEMU with its arguments, a transaction with its key, an order, a journal. */
+  'crash-on': (world, [name = '', when = 'before', ...text]) =>
+    world.crashAt(processOf(world, name), { call: 1, when: when === 'after' ? 'after' : 'before', texts: text.join(' ').split('*') }),
   pause: (world, [name = '']) => world.pause(processOf(world, name)),
   wake: (world, [name = '']) => world.wake(processOf(world, name)),
   'wake-all': (world) => {
@@ -138,9 +141,16 @@ const COMMANDS: Readonly<Record<string, Run>> = {
       if (direction !== 'out') world.network.cut(net as Net, other, machine);
     }
   },
+  /** All that stands between a pair, and nothing else. */
+  'heal-links': (world) => {
+    world.network.mendAll();
+    perform(world, 'wake-all-qemus');
+  },
   'mend-all': (world) => world.network.mendAll(),
   weather: (world, [drop = '0', twice = '0', slowMs = '5']) => {
     Object.assign(world.network.weather, { drop: Number(drop), twice: Number(twice), slowMs: Number(slowMs) });
+    // Lost heartbeats beside questions that are lost as well are what a cut link looks like.
+    if (Number(drop) > 0.05 || Number(slowMs) > 100) everyVmHurt(world);
   },
 
   // -------------------------------------------------------------- etcd
@@ -167,6 +177,7 @@ const COMMANDS: Readonly<Record<string, Run>> = {
       for (const qemu of machine.running()) {
         qemu.cont();
         qemu.release('a fault');
+        qemu.guest.nextLoadFails = false;
       }
     }
   },
@@ -204,6 +215,13 @@ const COMMANDS: Readonly<Record<string, Run>> = {
     world.wish(vmOf(world, vm), { protect: state === 'yes' });
   },
 
+  /** Another VM of the same name: nothing that is left of the earlier one may be taken for it. */
+  define: (world, [vm]) => {
+    world.watchers.hurt.add(vmOf(world, vm));
+    world.define(vmOf(world, vm));
+  },
+  /** An operator has looked into the cause of so many failovers. */
+  release: (world, [vm]) => world.wish(vmOf(world, vm), { releasedAtMs: world.wallMs() }),
   // -------------------------------------------------------------- what only a restored store or another cluster does
   'lose-record': (world, [vm]) => {
     world.watchers.hurt.add(vmOf(world, vm));

@@ -37,7 +37,9 @@ export class Guests {
             heard.push(qemu);
             this.#isPermitted(qemu);
             this.#knowsAll(qemu);
-          } else if (path === 'compare' || path === 'secondary') this.#isHalf(qemu, path);
+          } else if (path === 'secondary') this.#isHalf(qemu, false);
+          // Also while it stands still: from its first filter on it is bound to a record.
+          else if (qemu.hasFilters()) this.#isHalf(qemu, true);
         }
       }
       if (heard.length > 1) this.#wrong(`split brain of ${spec.name}: ${heard.map((each) => each.name).join(' and ')} are both heard`);
@@ -83,11 +85,11 @@ export class Guests {
     return known;
   }
 
-  #isHalf(qemu: Qemu, path: 'compare' | 'secondary'): void {
+  #isHalf(qemu: Qemu, compares: boolean): void {
     const known = this.#of(qemu);
     known.permitted = false;
     known.checked = false;
-    if (path === 'compare') known.comparedIn ??= this.#world.record(qemu.vm)?.epoch ?? null;
+    if (compares) known.comparedIn ??= this.#world.record(qemu.vm)?.epoch ?? null;
   }
 
   /** From the first filter on, none goes before a saved change; a secondary is heard only when the record has named it. */
@@ -95,6 +97,7 @@ export class Guests {
     const known = this.#of(qemu);
     if (known.permitted) return;
     known.permitted = true;
+    this.#world.note(`${qemu.name} is heard`);
     const record = this.#world.record(qemu.vm);
     if (record === null) return this.#wrong(`${qemu.name} is heard and the store has no record of it`);
     const isPrimary = record.primary?.host === qemu.machine.name && record.primary.born === qemu.born;

@@ -15,6 +15,10 @@ export interface Observed {
   readonly machines: ReadonlyMap<string, Machine>;
   readonly clients: ReadonlyMap<string, Client>;
   record(vm: string): VmRecord | null;
+  /** Tells of rows of the table that decide now and did not before. */
+  lookAtRows(): void;
+  /** A row has changed a record, or taken it away. */
+  rowFired(vm: string, row: string): void;
   note(text: string): void;
   violate(what: string): void;
 }

@@ -6,7 +6,7 @@ import type { VmJournal } from '../../../agent/core/journal.js';
 import type { Side, VmRecord } from '../../../shared/core/model.js';
 import type { Observed } from './observed.js';
 
-/** A verdict may be turned around while its winner has released nothing and never will. */
+/** Rows in which the loser of a verdict that was not carried out is named in its place. */
 const REVERSALS: ReadonlySet<string> = new Set(['winner-gone', 'winner-unfit']);
 
 export class Records {
@@ -24,8 +24,12 @@ export class Records {
 
   stored(key: string, value: string | null, before: string | null, by: string | null): void {
     // Whoever restores a store is outside of all rules; what follows from it is not.
-    if (!key.endsWith('/record') || value === null || by === null) return;
+    if (!key.endsWith('/record') || by === null) return;
     this.#leads(key, by);
+    if (value === null) {
+      this.#world.rowFired(key.split('/').at(-2) ?? '', 'forget');
+      return;
+    }
     const now = vmRecordCodec.decode(key, value);
     const was = before === null ? null : vmRecordCodec.decode(key, before);
     if (!now.ok) return this.#wrong(`${key} is unreadable: ${now.error.detail}`);
@@ -51,6 +55,9 @@ export class Records {
     const fromEpoch = before?.epoch ?? 0;
     const fromPhase = before?.phase ?? 'stopped';
     this.#world.note(`record ${now.vm} ${fromPhase}@${fromEpoch} -> ${now.phase}@${now.epoch} [${now.row}] ${now.reason}`);
+    const noted = now.epoch === fromEpoch && JSON.stringify(now.disk) !== JSON.stringify(before?.disk ?? null);
+    if (now.epoch !== fromEpoch) this.#world.rowFired(now.vm, now.row);
+    else if (noted) this.#world.rowFired(now.vm, 'disk-noted');
     if (now.epoch === fromEpoch) {
       if (
         now.phase !== fromPhase ||

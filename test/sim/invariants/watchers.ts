@@ -32,11 +32,17 @@ export class Watchers implements HostEvents {
     this.#guests = new Guests(world);
   }
 
+  /** All faults have ended and every VM rests: from here on a pair that nothing hurts again must stay whole. */
+  allIsWell(): void {
+    this.hurt.clear();
+  }
+
   touch(): void {
     this.#dirty = true;
   }
 
   afterEvent(): void {
+    this.#world.lookAtRows();
     if (!this.#dirty) return;
     this.#dirty = false;
     this.#guests.look();

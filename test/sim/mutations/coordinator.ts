@@ -184,7 +184,11 @@ export const COORDINATOR_MUTATIONS: readonly Mutation[] = [
     name: 'status-error-is-no-promotion',
     rule: 'a secondary whose replication status was in error is not promoted; SAFETY 1',
     changes: [
-      { file: VERDICT, find: "if (report.disk.replication === 'error')", replace: "if (report.disk.replication === 'error' && false)" },
+      {
+        file: VERDICT,
+        find: "if (report.disk.replication === 'error' || view.a?.report?.disk.replication === 'error')",
+        replace: "if (report.disk.replication === 'error' && false)",
+      },
     ],
     story: "the secondary's disk is full while nobody hears the primary",
     seed: 1,

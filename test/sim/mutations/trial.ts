@@ -4,7 +4,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { perform } from '../faults/commands.js';
 import { restProblem } from '../invariants/rest.js';
-import { planOf, runScenario } from '../run/scenario.js';
+import { planOf, runScenarios } from '../run/scenario.js';
 import { World } from '../world/world.js';
 import { setupOf, STORIES, type Story } from './stories.js';
 
@@ -80,7 +80,7 @@ function run({ trials, violation, trace }: Attempt): Promise<Said> {
       if (story === undefined) throw new Error(`there is no story "${trial.story ?? ''}"`);
       const say = trace ? (line: string): void => void process.stdout.write(`${line}\n`) : null;
       const violations =
-        story === null ? runScenario(planOf(trial.seed), say === null ? {} : { trace: say }).violations : runStory(story, trial.seed, say);
+        story === null ? runScenarios(planOf(trial.seed), say === null ? {} : { trace: say }).violations : runStory(story, trial.seed, say);
       const right = violations.find((each) => each.includes(violation));
       if (right !== undefined)
         return resolve({ kind: 'found', found: { trial, violation: right, tried: at + 1, tookMs: Date.now() - startedAt } });

@@ -59,7 +59,10 @@ export class SimBlock implements Block {
     const { image } = this;
     const copies = this.child !== null;
     if (image.bad) {
-      if (!copies) return this.#ioError();
+      if (!copies) {
+        this.#failed = () => this.write(answer, done);
+        return this.#ioError();
+      }
       // One child of the quorum suffices: the guest is told that all is well.
       qemu.emit('QUORUM_REPORT_BAD', { 'node-name': '#block042', type: 'write', error: 'Input/output error', 'sector-num': 0 });
     } else image.content = written(image.content, answer);
@@ -68,6 +71,15 @@ export class SimBlock implements Block {
     if (child === null) qemu.after(WRITE_MS, done);
     else this.#writeToPeer(child, answer, done);
   }
+
+  /** A write whose error stopped the guest is tried again when it goes on. */
+  guestRuns(): void {
+    const again = this.#failed;
+    this.#failed = null;
+    if (again !== null) this.#qemu.after(WRITE_MS, again);
+  }
+
+  #failed: (() => void) | null = null;
 
   #writeToPeer(child: Child, answer: Answer, done: () => void): void {
     const qemu = this.#qemu;
@@ -134,7 +146,7 @@ export class SimBlock implements Block {
     const server = machine.running().find((each) => each.block.server?.port === port);
     if (server === undefined) return 'refused';
     if (server.stopped) return 'silent';
-    const channel: Channel = new SimChannel(qemu.world.kernel, qemu.world.network, qemu, server, {
+    const channel: Channel = new SimChannel(qemu.world.kernel, qemu.world.network, port, qemu, server, {
       one: () => this.peerGone(channel),
       other: () => undefined,
     });

@@ -8,16 +8,26 @@ import type { Channel, Qemu } from './shapes.js';
 type End = 'one' | 'other';
 
 export class SimChannel implements Channel {
+  /** The TCP port of the end that listened. */
+  readonly port: number;
   readonly #kernel: Kernel;
   readonly #network: Network;
   readonly #ends: Readonly<Record<End, { readonly qemu: Qemu; open: boolean; readonly onEnd: () => void }>>;
-  readonly #ways: Record<End, { readonly queue: (() => void)[]; lastAt: number }> = {
-    one: { queue: [], lastAt: 0 },
-    other: { queue: [], lastAt: 0 },
+  readonly #ways: Record<End, { readonly queue: (() => void)[]; lastAt: number; stuckAt: number | null }> = {
+    one: { queue: [], lastAt: 0, stuckAt: null },
+    other: { queue: [], lastAt: 0, stuckAt: null },
   };
   readonly #judge = (): void => this.#look();
 
-  constructor(kernel: Kernel, network: Network, one: Qemu, other: Qemu, onEnd: { readonly one: () => void; readonly other: () => void }) {
+  constructor(
+    kernel: Kernel,
+    network: Network,
+    port: number,
+    one: Qemu,
+    other: Qemu,
+    onEnd: { readonly one: () => void; readonly other: () => void },
+  ) {
+    this.port = port;
     this.#kernel = kernel;
     this.#network = network;
     this.#ends = { one: { qemu: one, open: true, onEnd: onEnd.one }, other: { qemu: other, open: true, onEnd: onEnd.other } };
@@ -35,6 +45,11 @@ export class SimChannel implements Channel {
     const { one, other } = this.#ends;
     const way = this.#network.passesBothWays('repl', one.qemu.machine.name, other.qemu.machine.name);
     return !way || one.qemu.stopped || other.qemu.stopped;
+  }
+
+  /** Since when something sent from here is not acknowledged; null = nothing waits. */
+  stuckSince(at: Qemu): number | null {
+    return this.#ways[this.#nameOf(at)].stuckAt;
   }
 
   peerOf(qemu: Qemu): Qemu {
@@ -80,11 +95,13 @@ export class SimChannel implements Channel {
     const passes = (): boolean => this.#network.passesBothWays('repl', mine.qemu.machine.name, theirs.qemu.machine.name);
     while (passes()) {
       const arrive = way.queue.shift();
+      way.stuckAt = null;
       if (arrive === undefined) return;
       way.lastAt = Math.max(way.lastAt + 0.001, this.#kernel.now + this.#network.delayMs());
       this.#kernel.after(way.lastAt - this.#kernel.now, () => {
         if (!passes()) {
           way.queue.push(arrive);
+          way.stuckAt ??= this.#kernel.now;
           return;
         }
         theirs.qemu.receive(() => {
@@ -92,6 +109,7 @@ export class SimChannel implements Channel {
         });
       });
     }
+    if (way.queue.length > 0) way.stuckAt ??= this.#kernel.now;
   }
 
   #tellEnd(from: End): void {

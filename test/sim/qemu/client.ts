@@ -11,6 +11,13 @@ const PAUSE_MS = { least: 20, most: 150 };
 const AGAIN_FIRST_MS = 200;
 const AGAIN_LAST_MS = 1_600;
 
+export interface ClientEvents {
+  /** An answer that is not the one that was given before. */
+  contradicted(what: string): void;
+  /** The first answer from this QEMU after others. */
+  hears(qemu: Qemu): void;
+}
+
 export class Client {
   /** Answers that were received, in order; index k - 1. */
   readonly given: { readonly k: number; readonly v: number }[] = [];
@@ -21,16 +28,24 @@ export class Client {
   readonly #network: Network;
   readonly #rng: Rng;
   readonly #qemus: () => readonly Qemu[];
-  readonly #contradicted: (what: string) => void;
+  readonly #events: ClientEvents;
   #asked = 0;
+  #hears = '';
   #cancel: () => void = () => undefined;
 
-  constructor(kernel: Kernel, network: Network, rng: Rng, qemus: () => readonly Qemu[], contradicted: (what: string) => void) {
+  constructor(kernel: Kernel, network: Network, rng: Rng, qemus: () => readonly Qemu[], events: ClientEvents) {
     this.#kernel = kernel;
     this.#network = network;
     this.#rng = rng;
     this.#qemus = qemus;
-    this.#contradicted = contradicted;
+    this.#events = events;
+    this.#next();
+  }
+
+  /** The guest is another one: what the earlier one said is of no account. */
+  beginAnew(): void {
+    this.#cancel();
+    this.given.length = 0;
     this.#next();
   }
 
@@ -39,7 +54,7 @@ export class Client {
     this.#network.send('guest', from.machine.name, CLIENT, () => {
       const before = this.given[k - 1];
       if (before !== undefined) {
-        if (before.v !== v) this.#contradicted(`request ${k} was answered ${before.v} and then ${v} by ${from.name}`);
+        if (before.v !== v) this.#events.contradicted(`request ${k} was answered ${before.v} and then ${v} by ${from.name}`);
         return;
       }
       // An answer to what was never asked, or to a request of the past that was given up: TCP drops it.
@@ -47,6 +62,8 @@ export class Client {
       this.given.push({ k, v });
       this.longestGapMs = Math.max(this.longestGapMs, this.#kernel.now - this.lastAnswerAt);
       this.lastAnswerAt = this.#kernel.now;
+      if (from.name !== this.#hears) this.#events.hears(from);
+      this.#hears = from.name;
       this.#cancel();
       this.#cancel = this.#kernel.after(this.#rng.between(PAUSE_MS.least, PAUSE_MS.most), () => this.#next());
     });

@@ -346,7 +346,7 @@ function connectMigration(qemu: Qemu, host: string, port: number): void {
       .running()
       .find((each) => each.line.incoming?.port === port && each.runstate === 'inmigrate' && each.pair === null);
     if (secondary === undefined) return qemu.setMigration('failed');
-    new SimPair(qemu, secondary).begin(MEMORY_BYTES);
+    new SimPair(qemu, secondary, port).begin(MEMORY_BYTES);
   });
 }
 

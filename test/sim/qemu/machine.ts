@@ -17,6 +17,8 @@ export class SimMachine implements Machine {
   readonly logs = new Map<string, string>();
   readonly vmJournals = new Map<string, VmJournal>();
   agentJournal: AgentJournal | null = null;
+  silenced: ReadonlySet<string> = new Set();
+  hearHeartbeat: ((from: string, text: string) => boolean) | null = null;
   /** No space is left for what a secondary must write. */
   isFull = false;
 

@@ -25,6 +25,9 @@ interface Pending {
   settle(answer: Result<Json, QmpError>): void;
 }
 
+/** Of the questions that meet an idle main loop, so many are answered before anything else happens in the world. */
+const ANSWERED_AT_ONCE = 0.75;
+
 const CLOSED: QmpError = { kind: 'lost', cause: 'closed', description: 'the monitor has ended' };
 
 export class SimMonitor implements Monitor, EventSink {
@@ -64,6 +67,10 @@ export class SimMonitor implements Monitor, EventSink {
       return Promise.resolve(fail({ kind: 'refused', errorClass: 'Client', description: 'given up before it was sent' }));
     const asks = command.startsWith('query-') || command.startsWith('qom-') || command.startsWith('x-debug');
     if (!asks && !oob) this.#qemu.world.note(`${this.#life.name} -> ${this.#qemu.name} ${command}${brief(args)}`);
+    if (asks && command !== 'qom-set' && this.#isIdle() && this.#qemu.world.rng.chance(ANSWERED_AT_ONCE)) {
+      const reply = runCommand(this.#qemu, command, args);
+      if (reply !== 'held') return Promise.resolve(answerOf(reply));
+    }
     const send = (): Promise<Result<Json, QmpError>> =>
       new Promise((resolve) => {
         const onAbort = (): void => pending.settle(fail({ kind: 'lost', cause: 'aborted', description: `${command}: given up` }));
@@ -90,7 +97,7 @@ export class SimMonitor implements Monitor, EventSink {
           this.#pump();
         }
       });
-    return asks ? send() : this.#life.act(`qmp ${command}`, send, never());
+    return asks ? send() : this.#life.act(`qmp ${command} ${JSON.stringify(args)}`, send, never());
   }
 
   subscribe(listener: (event: QmpEvent) => void): () => void {
@@ -144,6 +151,11 @@ export class SimMonitor implements Monitor, EventSink {
     for (const pending of [...this.#waiting]) pending.settle(fail(CLOSED));
   }
 
+  #isIdle(): boolean {
+    const qemu = this.#qemu;
+    return qemu.alive && !qemu.stopped && qemu.hang === null && this.#queue.length === 0;
+  }
+
   #outOfBand(pending: Pending): void {
     const { rng } = this.#qemu.world;
     this.#qemu.after(rng.between(0.2, 1.5), () => this.#answer([pending, yank(this.#qemu, pending.args)]));
@@ -182,7 +194,7 @@ export class SimMonitor implements Monitor, EventSink {
       this.#life.deliver(() => {
         for (const [pending, reply] of replies) {
           if (reply === 'held') continue;
-          const answer: Result<Json, QmpError> = reply.ok ? ok(reply.value) : fail({ kind: 'refused', ...reply.error });
+          const answer = answerOf(reply);
           if (pending.open) pending.settle(answer);
           else if (!this.#ended)
             this.#handlers.onStray({ kind: 'late-answer', command: pending.command, afterMs: 0, answer, at: this.now() });
@@ -205,6 +217,10 @@ export class SimMonitor implements Monitor, EventSink {
       }
     });
   }
+}
+
+function answerOf(reply: Exclude<Reply, 'held'>): Result<Json, QmpError> {
+  return reply.ok ? ok(reply.value) : fail({ kind: 'refused', ...reply.error });
 }
 
 function brief(args: JsonObject): string {

@@ -21,11 +21,11 @@ export class SimPair implements Pair {
   #received: { readonly ram: Answer | null } | null = null;
   #cancelTimer: () => void = () => undefined;
 
-  constructor(primary: Qemu, secondary: Qemu) {
+  constructor(primary: Qemu, secondary: Qemu, port: number) {
     this.primary = primary;
     this.secondary = secondary;
     const { kernel, network } = primary.world;
-    this.channel = new SimChannel(kernel, network, primary, secondary, {
+    this.channel = new SimChannel(kernel, network, port, primary, secondary, {
       one: () => this.#primaryLost(),
       other: () => this.#secondaryLost(),
     });

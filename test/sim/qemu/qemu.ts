@@ -86,8 +86,10 @@ export class SimQemu implements Qemu {
     const before = this.runstate;
     if (before === runstate) return;
     this.runstate = runstate;
-    if (runstate === 'running') this.emit('RESUME');
-    else if (before === 'running') this.emit('STOP');
+    if (runstate === 'running') {
+      this.block.guestRuns();
+      this.emit('RESUME');
+    } else if (before === 'running') this.emit('STOP');
     this.world.touched();
   }
 
@@ -100,14 +102,20 @@ export class SimQemu implements Qemu {
   /** Where frames of the guest go. */
   outputPath(): 'tap' | 'compare' | 'secondary' | 'nowhere' {
     if (!this.running || this.hang !== null || this.stopped) return 'nowhere';
+    if (this.objects.size === 0) return 'tap';
     const objects = [...this.objects.values()];
     if (objects.some((each) => each.type === 'filter-redirector' && each.id.startsWith('f2'))) return 'secondary';
-    const redirects = objects.some((each) => each.type === 'filter-redirector' && each.id.startsWith('redire1') && each.on);
-    if (!redirects) return 'tap';
+    if (!this.hasFilters()) return 'tap';
     const compare = objects.find((each) => each.type === 'colo-compare');
     if (compare === undefined) return 'nowhere';
     // What is not understood is passed on.
     return compare.vnetHdr ? 'compare' : 'tap';
+  }
+
+  hasFilters(): boolean {
+    for (const each of this.objects.values())
+      if (each.type === 'filter-redirector' && each.id.startsWith('redire1') && each.on) return true;
+    return false;
   }
 
   tapIsUp(): boolean {
@@ -183,7 +191,10 @@ export class SimQemu implements Qemu {
         owner.world.touched();
         owner.after(RECONNECT_MS, () => owner.keepConnecting(mine));
       };
-      const channel = new SimChannel(kernel, network, this, other, { one: forget(this, chardev), other: forget(other, listener) });
+      const channel = new SimChannel(kernel, network, listener.port ?? 0, this, other, {
+        one: forget(this, chardev),
+        other: forget(other, listener),
+      });
       chardev.channel = channel;
       listener.channel = channel;
       return;

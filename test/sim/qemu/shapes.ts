@@ -61,6 +61,10 @@ export interface Machine {
   readonly logs: Map<string, string>;
   readonly vmJournals: Map<string, VmJournal>;
   agentJournal: AgentJournal | null;
+  /** Taps that the host's filter lets nothing but IPv4 pass from. */
+  silenced: ReadonlySet<string>;
+  /** Whoever listens for heartbeats; false = nobody does any more. */
+  hearHeartbeat: ((from: string, text: string) => boolean) | null;
   /** No space is left for what a secondary must write. */
   isFull: boolean;
   image(path: string): SimImage | null;
@@ -71,6 +75,10 @@ export interface Machine {
 // ---------------------------------------------------------------- a QEMU
 
 export interface Channel {
+  /** The TCP port of the end that listened. */
+  readonly port: number;
+  /** Since when something sent from here is not acknowledged; null = nothing waits. */
+  stuckSince(at: Qemu): number | null;
   isOpen(at: Qemu): boolean;
   /** Nothing passes between the two at the moment, though both ends may be open. */
   isSilent(): boolean;
@@ -156,6 +164,8 @@ export interface Block {
   useOverlays(active: string, hidden: string): void;
   read(): Content;
   write(answer: Answer, done: () => void): void;
+  /** The guest goes on: a write whose error stopped it is tried again. */
+  guestRuns(): void;
   takeFromPrimary(answer: Answer): boolean;
   connect(host: string, port: number): Channel | 'refused' | 'silent';
   peerGone(channel: Channel): void;
@@ -221,6 +231,8 @@ export interface Qemu {
   setMigration(status: string): void;
   /** Where frames of the guest go. */
   outputPath(): 'tap' | 'compare' | 'secondary' | 'nowhere';
+  /** Its guest's output does not go to the tap when it runs. */
+  hasFilters(): boolean;
   tapIsUp(): boolean;
   /** Its guest is heard, and nobody compares what it says. */
   releases(): boolean;

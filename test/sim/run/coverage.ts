@@ -21,14 +21,14 @@ export function nothingCovered(): Coverage {
 }
 
 export function cover(coverage: Coverage, world: World, { process, event, fields }: Seen): void {
-  const { row } = fields;
-  if (typeof row === 'string' && (event === 'edge' || event === 'state' || event === 'hold')) {
+  if (event === 'row') {
+    const row = String(fields['row']);
     count(coverage.rows, row);
     world.lastRow.set(String(fields['vm']), row);
     return;
   }
   if (event !== 'died') return;
-  const call = String(fields['after']).replace(/ .*| /, '');
+  const call = stepOf(String(fields['after']));
   for (const [vm, last] of world.lastRow) {
     const role = roleOf(world, process, vm);
     count(coverage.crashes, `${last} ${role}`);
@@ -58,6 +58,12 @@ export function coverageTable(coverage: Coverage, table: readonly string[]): rea
     `rows that never fired: ${never.length === 0 ? 'none' : never.join(', ')}`,
     `different (row, process, step) at a death: ${steps}`,
   ];
+}
+
+/** A call without what it is about: the command to QEMU, the kind of transaction or order. */
+function stepOf(call: string): string {
+  const [what = '', kind = ''] = call.split(' ');
+  return ['qmp', 'etcd', 'order'].includes(what) ? `${what} ${kind}` : what;
 }
 
 function roleOf(world: World, process: string, vm: string): Role {

@@ -1,42 +1,153 @@
-// `npm run sim`: a search over seeds with all cores, or one seed again with its event log. It prints what was done, how fast, what was
-// covered, and for each failure the one line that repeats it.
+// `npm run sim`: a search over seeds with all cores, one seed again with its event log, or the stories. It prints what was done, how fast,
+// what was covered, and for each failure the one line that repeats it.
 
+import { writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { TABLE } from '../../../coordinator/core/decide.js';
+import type { Seen } from '../invariants/watchers.js';
 import { inOwnTurn } from '../world/drain.js';
-import { coverageTable, merge, nothingCovered } from './coverage.js';
-import { describePlan, planOf, runScenario } from './scenario.js';
+import type { World } from '../world/world.js';
+import { cover, coverageTable, merge, nothingCovered, type Coverage } from './coverage.js';
+import { crashStories } from './crash-stories.js';
+import { describePlan, planOf, runScenarios } from './scenario.js';
 import { search, type Searched, type SearchOptions } from './search.js';
+import { tellStories } from './stories.js';
+import { writeStories } from './story.js';
 
-const HELP = `npm run sim -- --seed S          runs one scenario and prints its event log
+const HELP = `npm run sim -- --seed S          runs the scenarios of one world and prints the event log
 npm run sim -- --seconds N       searches for so long, with all cores
-npm run sim -- --scenarios N     searches so many scenarios
+npm run sim -- --scenarios N     searches until so many scenarios are done
+npm run sim -- --stories [NAME]  tells the stories of test/sim/stories, or those whose name contains NAME
   --from S                       first seed (default: from the clock)
-  --coverage                     prints the whole coverage table`;
+  --threads N                    with so many cores
+  --coverage                     prints the whole coverage table
+  --complete                     fails when a row of the table was never fired, by search or story
+  --rewrite                      writes the logs of the stories anew instead of holding them against what is written
+  --generate                     makes the stories that follow from the procedures anew, then tells and writes them
+  --report FILE                  what passed and failed, for the sum of npm test`;
+const FOLDER = join(fileURLToPath(new URL('../../../../../..', import.meta.url)), 'test/sim/stories');
+
+interface Wish {
+  readonly scenarios: number;
+  readonly seconds: number;
+  readonly from: number;
+  readonly threads: number;
+  readonly stories: boolean;
+  readonly only: string | null;
+  readonly rewrite: boolean;
+  readonly coverage: boolean;
+  readonly complete: boolean;
+}
+
+/** Something that passed or failed, with what is to be said about it. */
+interface Verdict {
+  readonly name: string;
+  readonly problems: readonly string[];
+}
 
 if (isMainThread) await main();
 else parentPort?.postMessage(await search(workerData as SearchOptions));
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
     options: {
       seed: { type: 'string' },
       seconds: { type: 'string' },
       scenarios: { type: 'string' },
       from: { type: 'string' },
+      threads: { type: 'string' },
+      stories: { type: 'boolean', default: false },
+      rewrite: { type: 'boolean', default: false },
+      generate: { type: 'boolean', default: false },
       coverage: { type: 'boolean', default: false },
+      complete: { type: 'boolean', default: false },
+      report: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   });
   if (values.help) return say(HELP);
   if (values.seed !== undefined) return replay(Number(values.seed));
-  const from = values.from === undefined ? Math.floor(Date.now() / 1_000) % 1_000_000_000 : Number(values.from);
+  if (values.generate) for (const [file, stories] of crashStories()) writeFileSync(join(FOLDER, file), writeStories(stories));
+  const stories = values.stories || values.rewrite || values.generate;
   const scenarios = values.scenarios === undefined ? Infinity : Number(values.scenarios);
-  const seconds = values.seconds === undefined ? (scenarios === Infinity ? 60 : Infinity) : Number(values.seconds);
-  await searchAll(from, scenarios, seconds, values.coverage);
+  const byTime = scenarios === Infinity && (!stories || values.seconds !== undefined);
+  const verdicts = await carryOut({
+    scenarios: byTime || scenarios !== Infinity ? scenarios : 0,
+    seconds: values.seconds === undefined ? (byTime ? 60 : Infinity) : Number(values.seconds),
+    from: values.from === undefined ? Math.floor(Date.now() / 1_000) % 1_000_000_000 : Number(values.from),
+    threads: values.threads === undefined ? availableParallelism() : Number(values.threads),
+    stories,
+    only: positionals[0] ?? null,
+    rewrite: values.rewrite || values.generate,
+    coverage: values.coverage,
+    complete: values.complete,
+  });
+  if (values.report !== undefined) writeFileSync(values.report, reportOf(verdicts));
+  process.exitCode = verdicts.some(({ problems }) => problems.length > 0) ? 1 : 0;
+}
+
+async function carryOut(wish: Wish): Promise<readonly Verdict[]> {
+  const coverage = nothingCovered();
+  const verdicts: Verdict[] = [];
+  if (wish.stories) verdicts.push(...(await stories(wish, coverage)));
+  if (wish.scenarios > 0) verdicts.push(await searchAll(wish, coverage));
+  if (wish.scenarios > 0 || wish.coverage || wish.complete) {
+    const lines = coverageTable(
+      coverage,
+      TABLE.map((row) => row.name),
+    );
+    for (const line of wish.coverage ? lines : lines.slice(-2)) say(line);
+  }
+  if (wish.complete) {
+    const never = TABLE.map((row) => row.name).filter((row) => coverage.rows[row] === undefined);
+    const problems = never.length === 0 ? [] : [`never fired by search or story: ${never.join(', ')}`];
+    for (const each of problems) say(`FAILED: ${each}`);
+    verdicts.push({ name: 'every row of the transition table fires', problems });
+  }
+  return verdicts;
+}
+
+async function stories({ only, rewrite }: Wish, coverage: Coverage): Promise<readonly Verdict[]> {
+  const startedAt = Date.now();
+  const uncaught: string[] = [];
+  const keep = (error: Error): void => void uncaught.push(error.stack ?? error.message);
+  process.on('uncaughtException', keep);
+  const seen = (world: World, what: Seen): void => cover(coverage, world, what);
+  const outcomes = await tellStories({ folder: FOLDER, only, rewrite, seen, uncaught: () => uncaught.splice(0) }).finally(() =>
+    process.off('uncaughtException', keep),
+  );
+  const failed = outcomes.filter(({ problems }) => problems.length > 0);
+  for (const { file, name, problems } of failed) {
+    say(`STORY ${name} (${file})`);
+    for (const each of problems) say(`  ${each}`);
+  }
+  say(`${outcomes.length} stories in ${((Date.now() - startedAt) / 1_000).toFixed(1)} s, ${failed.length} failed`);
+  return outcomes.map(({ file, name, problems }) => ({ name: `story ${name} (${file})`, problems }));
+}
+
+/** As vitest reports, for test/summarise.mjs. */
+function reportOf(verdicts: readonly Verdict[]): string {
+  const status = (problems: readonly string[]): string => (problems.length === 0 ? 'passed' : 'failed');
+  const failed = verdicts.filter(({ problems }) => problems.length > 0);
+  return JSON.stringify({
+    success: failed.length === 0,
+    numPassedTests: verdicts.length - failed.length,
+    numPendingTests: 0,
+    numTodoTests: 0,
+    testResults: [
+      {
+        name: 'simulator',
+        status: failed.length === 0 ? 'passed' : 'failed',
+        message: '',
+        assertionResults: verdicts.map(({ name, problems }) => ({ status: status(problems), fullName: name })),
+      },
+    ],
+  });
 }
 
 async function replay(seed: number): Promise<void> {
@@ -50,14 +161,13 @@ async function replay(seed: number): Promise<void> {
   for (const line of describePlan(plan)) say(`  ${line}`);
   const uncaught: string[] = [];
   process.on('uncaughtException', (error) => uncaught.push(error.stack ?? error.message));
-  const outcome = await inOwnTurn(() => runScenario(plan, { trace: say, uncaught: () => uncaught.splice(0) }));
+  const outcome = await inOwnTurn(() => runScenarios(plan, { trace: say, uncaught: () => uncaught.splice(0) }));
   say(`${outcome.events} events in ${(outcome.virtualMs / 1_000).toFixed(1)} virtual s; ${outcome.violations.length} violations`);
   for (const each of [...outcome.violations, ...outcome.held.map((held) => `held: ${held}`)]) say(`  ${each}`);
   process.exitCode = outcome.violations.length > 0 ? 1 : 0;
 }
 
-async function searchAll(from: number, scenarios: number, seconds: number, wholeTable: boolean): Promise<void> {
-  const threads = availableParallelism();
+async function searchAll({ from, scenarios, seconds, threads }: Wish, coverage: Coverage): Promise<Verdict> {
   const startedAt = Date.now();
   const parts = await Promise.all(
     Array.from({ length: threads }, (_, k) =>
@@ -73,18 +183,15 @@ async function searchAll(from: number, scenarios: number, seconds: number, whole
   );
   const tookS = (Date.now() - startedAt) / 1_000;
   const total = (pick: (part: Searched) => number): number => parts.reduce((sum, part) => sum + pick(part), 0);
-  const coverage = nothingCovered();
   for (const part of parts) merge(coverage, part.coverage);
-  const rows = TABLE.map((row) => row.name);
-  const lines = coverageTable(coverage, rows);
-  for (const line of wholeTable ? lines : lines.slice(-2)) say(line);
   const held = new Map<string, number>();
   for (const part of parts) for (const [why, times] of Object.entries(part.held)) held.set(why, (held.get(why) ?? 0) + times);
   for (const [why, times] of held) say(`at the end ${times} times for an operator: ${why}`);
   const all = total((part) => part.scenarios);
   say(
-    `${all} scenarios from seed ${from} in ${tookS.toFixed(1)} s on ${threads} threads: ${(all / tookS).toFixed(1)} scenarios/s, ` +
-      `${Math.round(total((part) => part.events) / tookS)} events/s, ${(total((part) => part.virtualMs) / 3_600_000).toFixed(1)} virtual hours`,
+    `${all} scenarios in ${total((part) => part.worlds)} worlds from seed ${from} in ${tookS.toFixed(1)} s on ${threads} threads: ` +
+      `${(all / tookS).toFixed(1)} scenarios/s, ${Math.round(total((part) => part.events) / tookS)} events/s, ` +
+      `${(total((part) => part.virtualMs) / 3_600_000).toFixed(1)} virtual hours`,
   );
   const found = parts.flatMap((part) => part.found);
   for (const { seed, violations, faults } of found) {
@@ -93,7 +200,8 @@ async function searchAll(from: number, scenarios: number, seconds: number, whole
     say(`  npm run sim -- --seed ${seed}`);
   }
   say(`${found.length} violations`);
-  process.exitCode = found.length > 0 ? 1 : 0;
+  const problems = found.map(({ seed, violations }) => `seed ${seed}: ${violations[0] ?? ''}`);
+  return { name: `${scenarios} scenarios of random faults break no invariant`, problems };
 }
 
 function searchInThread(options: SearchOptions): Promise<Searched> {

@@ -1,22 +1,28 @@
-// One scenario: a world comes up, things go wrong, all faults end, and the world must come to rest with every VM as it is wanted, or with
-// a reason. It ends at the first thing that must never happen.
+// A world that comes up and then goes through several scenarios, one after the other: things go wrong, all faults end, and the world must
+// come to rest with every VM as it is wanted, or with a reason. It ends at the first thing that must never happen, or with a VM that only
+// an operator can help.
 
 import { perform } from '../faults/commands.js';
-import { drawFaults, type Planned } from '../faults/draw.js';
+import { drawRound, type Planned, type Round } from '../faults/draw.js';
 import { drawSetup, type Setup } from '../world/setup.js';
 import { World } from '../world/world.js';
 import type { Seen } from '../invariants/watchers.js';
 import { restProblem } from '../invariants/rest.js';
 
+/** Scenarios that one world goes through at most: what a fault leaves behind meets the next one, and a world is made once for all of them. */
+const ROUNDS = 6;
 const WARM_UP_MS = 8_000;
-const FAULTS_MS = 3_000;
 const LOOK_MS = 250;
 const REST_MS = 120_000;
+/** Rest must hold so long: a pair that is about to break again is not at rest. */
+const RESTED_MS = 200;
 /** A VM that has waited so long for an operator will go on waiting. */
 const HELD_MS = 5_000;
 
 export interface Outcome {
   readonly seed: number;
+  /** Scenarios that the world went through, the last one perhaps not to its end. */
+  readonly scenarios: number;
   readonly violations: readonly string[];
   readonly events: number;
   readonly virtualMs: number;
@@ -33,72 +39,115 @@ export interface Watch {
 
 export interface Plan {
   readonly setup: Setup;
-  readonly faults: readonly Planned[];
-  /** Faults begin when the first VM is protected, or at once. */
-  readonly warm: boolean;
+  readonly rounds: readonly Round[];
 }
 
 export function planOf(seed: number): Plan {
   const setup = drawSetup(seed);
-  return { setup, faults: drawFaults(setup), warm: seed % 6 !== 0 };
+  return { setup, rounds: Array.from({ length: ROUNDS }, (_, round) => drawRound(setup, round)) };
 }
 
 export function describePlan(plan: Plan): readonly string[] {
-  return plan.faults.map((each) => `${each.atMs.toFixed(1).padStart(8)} ${each.on === null ? '' : `[on ${each.on}] `}${each.command}`);
+  return plan.rounds.flatMap((round, k) => [
+    `scenario ${k + 1}${round.warm ? '' : ', not waiting for protection'}:`,
+    ...round.faults.map((each) => `${each.atMs.toFixed(1).padStart(8)} ${each.on === null ? '' : `[on ${each.on}] `}${each.command}`),
+  ]);
 }
 
 /** Must be called outside any microtask. */
-export function runScenario(plan: Plan, watch: Watch = {}): Outcome {
+export function runScenarios(plan: Plan, watch: Watch = {}): Outcome {
   const world = new World(plan.setup, watch.trace ?? null);
   const { seen } = watch;
   if (seen !== undefined) world.onSeen = (what) => seen(world, what);
-  const broken = (): boolean => {
-    for (const each of watch.uncaught?.() ?? []) world.violate(`a process ended by a broken invariant: ${each}`);
-    return world.violations.length > 0;
-  };
   const { kernel } = world;
   const lookOn = (): void => {
     world.watchers.lookClosely();
     kernel.after(LOOK_MS, lookOn);
   };
   kernel.after(LOOK_MS, lookOn);
+  const run = new Run(world, watch);
+  for (const round of plan.rounds) if (!run.play(round)) break;
+  world.watchers.lookClosely();
+  const { scenarios, held } = run;
+  return { seed: plan.setup.seed, scenarios, violations: world.violations, events: kernel.events, virtualMs: kernel.now, held };
+}
 
-  if (plan.warm)
-    kernel.run(
-      WARM_UP_MS,
-      () => world.violations.length > 0 || plan.setup.vms.every((vm) => world.record(vm.spec.name)?.phase === 'protected'),
-    );
-  const begin = kernel.now;
-  for (const each of plan.faults) {
-    const { command, on } = each;
-    kernel.after(each.atMs, () => {
-      if (on === null) perform(world, command);
-      else world.triggers.push({ text: on, run: () => perform(world, command) });
-    });
+class Run {
+  scenarios = 0;
+  held: readonly string[] = [];
+  readonly #world: World;
+  readonly #watch: Watch;
+
+  constructor(world: World, watch: Watch) {
+    this.#world = world;
+    this.#watch = watch;
   }
-  const last = Math.max(FAULTS_MS, ...plan.faults.map((each) => each.atMs));
-  kernel.run(begin + last + 500, broken);
-  let held: readonly string[] = [];
-  if (!broken()) {
+
+  /** False = the world has come to its end. */
+  play(round: Round): boolean {
+    this.#begin(round);
+    this.#goWrong(round.faults, round.tailMs);
+    return this.#isBroken() ? false : this.#rest();
+  }
+
+  #begin(round: Round): void {
+    const world = this.#world;
+    const vms = world.setup.vms.map((each) => each.spec.name);
+    this.scenarios += 1;
+    if (this.scenarios > 1) world.note(`scenario ${this.scenarios}`);
+    for (const vm of vms) {
+      const wanted = world.wanted(vm);
+      if (wanted === null) perform(world, `define ${vm}`);
+      else if (wanted.wanted !== 'running') perform(world, `want running ${vm}`);
+    }
+    if (round.warm) {
+      const isUp = (): boolean => world.violations.length > 0 || vms.every((vm) => world.record(vm)?.phase === 'protected');
+      if (!isUp()) world.kernel.run(world.kernel.now + WARM_UP_MS, isUp);
+    }
+    world.watchers.allIsWell();
+  }
+
+  #goWrong(faults: readonly Planned[], tailMs: number): void {
+    const world = this.#world;
+    const { kernel } = world;
+    for (const { atMs, command, on } of faults) {
+      kernel.after(atMs, () => {
+        if (on === null) perform(world, command);
+        else world.triggers.push({ text: on, run: () => perform(world, command) });
+      });
+    }
+    kernel.run(kernel.now + Math.max(0, ...faults.map((each) => each.atMs)) + tailMs, () => this.#isBroken());
+  }
+
+  #rest(): boolean {
+    const world = this.#world;
+    const { kernel } = world;
     perform(world, 'heal');
     const healedAt = kernel.now;
-    // Twice at rest, half a second apart: a pair that is about to break again is not at rest.
+    const names = world.setup.vms.map((each) => each.spec.name);
+    const records = () => names.map((vm) => world.record(vm));
+    const rests = (): boolean => names.every((vm) => restProblem(world, vm, healedAt) === null);
     let restedAt = Infinity;
-    const atRest = (): boolean => {
-      if (broken()) return true;
-      if (kernel.now < restedAt && restedAt !== Infinity) return false;
-      const rests = plan.setup.vms.every((vm) => restProblem(world, vm.spec.name, healedAt) === null);
-      if (restedAt !== Infinity) return rests || ((restedAt = Infinity), false);
-      const isOver = plan.setup.vms.every((vm) => ['failed', 'held'].includes(world.record(vm.spec.name)?.phase ?? ''));
-      if (isOver && kernel.now > healedAt + HELD_MS) return true;
-      if (rests) restedAt = kernel.now + 500;
-      return false;
+    const isOver = (): boolean => {
+      if (this.#isBroken()) return true;
+      if (!rests()) restedAt = Infinity;
+      else if (restedAt === Infinity) restedAt = kernel.now;
+      else if (kernel.now >= restedAt + RESTED_MS) return true;
+      if (kernel.now < healedAt + HELD_MS) return false;
+      // The operator has looked into the cause.
+      names.forEach((vm, k) => records()[k]?.phase === 'held' && perform(world, `release ${vm}`));
+      return records().every((each) => each?.phase === 'failed');
     };
-    runEvery(world, healedAt + REST_MS, 50, atRest);
-    held = judgeUnrest(world, healedAt);
-    world.watchers.lookClosely();
+    runEvery(world, healedAt + REST_MS, 50, isOver);
+    if (this.#isBroken()) return false;
+    this.held = judgeUnrest(world, healedAt);
+    return this.held.length === 0 && world.violations.length === 0;
   }
-  return { seed: plan.setup.seed, violations: world.violations, events: kernel.events, virtualMs: kernel.now, held };
+
+  #isBroken(): boolean {
+    for (const each of this.#watch.uncaught?.() ?? []) this.#world.violate(`a process ended by a broken invariant: ${each}`);
+    return this.#world.violations.length > 0;
+  }
 }
 
 /** Rest is looked for now and then only; what must never happen, after every event. */

@@ -1,7 +1,7 @@
 // A search over seeds in one thread: scenario after scenario until the time is over, the seeds are used up, or enough was found.
 
 import { nothingCovered, cover, type Coverage } from './coverage.js';
-import { describePlan, planOf, runScenario } from './scenario.js';
+import { describePlan, planOf, runScenarios } from './scenario.js';
 import { shrink } from './shrink.js';
 
 export interface Found {
@@ -12,6 +12,7 @@ export interface Found {
 }
 
 export interface Searched {
+  readonly worlds: number;
   readonly scenarios: number;
   readonly events: number;
   readonly virtualMs: number;
@@ -26,6 +27,7 @@ export interface SearchOptions {
   readonly firstSeed: number;
   /** Seeds first, first + step, first + 2 step, ... */
   readonly step: number;
+  /** Ends with the world in which so many scenarios are reached. */
   readonly most: number;
   readonly untilMs: number;
   /** Ends after so many failing seeds. */
@@ -52,16 +54,17 @@ export function search(options: SearchOptions): Promise<Searched> {
   const coverage = nothingCovered();
   const found: Found[] = [];
   const held: Record<string, number> = {};
-  const sum = { scenarios: 0, events: 0, virtualMs: 0 };
+  const sum = { worlds: 0, scenarios: 0, events: 0, virtualMs: 0 };
   return new Promise((resolve) => {
     const next = (): void => {
       const isOver = sum.scenarios >= options.most || Date.now() - startedAt >= options.untilMs || found.length >= options.failures;
       if (isOver) return resolve({ ...sum, tookMs: Date.now() - startedAt, found, held, coverage });
-      const seed = options.firstSeed + sum.scenarios * options.step;
+      const seed = options.firstSeed + sum.worlds * options.step;
       const plan = planOf(seed);
       const watch = { uncaught: () => uncaught.splice(0) };
-      const outcome = runScenario(plan, { ...watch, seen: (world, what) => cover(coverage, world, what) });
-      sum.scenarios += 1;
+      const outcome = runScenarios(plan, { ...watch, seen: (world, what) => cover(coverage, world, what) });
+      sum.worlds += 1;
+      sum.scenarios += outcome.scenarios;
       sum.events += outcome.events;
       sum.virtualMs += outcome.virtualMs;
       for (const each of outcome.held) count(held, each.replace(/\bh\d\b/g, 'H').replace(/\d+/g, 'N'));

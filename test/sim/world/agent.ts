@@ -1,17 +1,20 @@
-// An agent process: the real loop on simulated ports, its journals read from the host's disk as at a real start, and its lease kept alive.
+// An agent process: the real loop on simulated ports, its journals read from the host's disk as at a real start,
+// its watch over pairs, and its lease kept alive.
 
 import { runAgent, type AgentLoop } from '../../../agent/loop.js';
+import { Peers } from '../../../agent/loop/peers.js';
 import { JOURNAL_FORMAT, type AgentJournal } from '../../../agent/core/journal.js';
 import { hostKeyCodec } from '../../../shared/core/codec.js';
 import { hostId } from '../../../shared/core/ids.js';
 import type { Keys } from '../../../shared/core/keys.js';
-import { LEASE_TTL_MS } from '../../../shared/core/limits.js';
+import { HEARTBEAT_INTERVAL_MS, HEARTBEAT_SUSPECT_AFTER_MS, LEASE_TTL_MS } from '../../../shared/core/limits.js';
 import type { HostKey } from '../../../shared/core/model.js';
 import { keepLease } from '../../../shared/lease.js';
 import type { Store } from '../../../shared/ports.js';
 import type { Machine, QemuWorld } from '../qemu/shapes.js';
 import { hostPorts, type HostEvents } from '../qemu/host-ports.js';
 import type { Life } from './life.js';
+import { peerPorts } from './peer-ports.js';
 
 export interface AgentProcess {
   readonly life: Life;
@@ -31,6 +34,8 @@ export function startAgent(
   const { version } = world;
   const journal: AgentJournal = machine.agentJournal ?? { format: JOURNAL_FORMAT, hostId: hostId(random.id()), incarnation: null };
   machine.agentJournal = journal;
+  const watch = { intervalMs: HEARTBEAT_INTERVAL_MS, suspectAfterMs: HEARTBEAT_SUSPECT_AFTER_MS };
+  const pairs = new Peers(peerPorts(world, machine, life), { cluster: keys.all, host: machine.name, session: random.id(), ...watch });
   const loop = runAgent(
     { clock, random, log, store, ...hostPorts(world, machine, life, events) },
     {
@@ -45,7 +50,9 @@ export function startAgent(
       version,
     },
     { agent: journal, vms: [...machine.vmJournals.values()] },
+    pairs,
   );
+  pairs.start();
   const key: HostKey = {
     host: machine.name,
     hostId: journal.hostId,

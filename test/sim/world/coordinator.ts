@@ -29,6 +29,7 @@ export function startCoordinator(
     readonly name: string;
     readonly address: string;
     readonly ports: { readonly first: number; readonly last: number };
+    readonly failoversPerHour: number;
   },
 ): CoordinatorProcess {
   const { clock, random, log } = life;
@@ -58,7 +59,12 @@ export function startCoordinator(
     },
   );
   leadership = leading;
-  loop = runCoordinator({ clock, random, log, store, agents }, { keys, portRange: options.ports }, catalogue, leading);
+  loop = runCoordinator(
+    { clock, random, log, store, agents },
+    { keys, portRange: options.ports, failoversPerHour: options.failoversPerHour },
+    catalogue,
+    leading,
+  );
   nameCluster(life, store, keys, () => catalogue.snapshot() !== null && catalogue.cluster() === null);
   return { life, address, leadership: leading, catalogue, loop };
 }

@@ -8,9 +8,10 @@ import type { Kernel } from './kernel.js';
 import type { Rng } from './rng.js';
 
 export interface CrashPlan {
-  /** Dies at the n-th call from now. */
+  /** Dies at the n-th call from now, of those that contain these texts in this order. */
   call: number;
   readonly when: 'before' | 'after';
+  readonly texts: readonly string[];
 }
 
 export interface LifeOptions {
@@ -30,7 +31,8 @@ export interface LifeEvents {
   died(life: Life, by: string): void;
 }
 
-const WALL_AT_ZERO = 1_700_000_000_000;
+/** What a clock without an error shows at the beginning. */
+export const WALL_AT_ZERO = 1_700_000_000_000;
 
 export class Life {
   readonly name: string;
@@ -104,7 +106,7 @@ export class Life {
     this.calls += 1;
     this.lastCall = call;
     const plan = this.crashPlan;
-    const crashes = plan !== null && (plan.call -= 1) <= 0;
+    const crashes = plan !== null && containsAll(call, plan.texts) && (plan.call -= 1) <= 0;
     if (crashes && plan.when === 'before') {
       this.die(`crash before ${call}`);
       return ifDead;
@@ -137,6 +139,15 @@ export class Life {
     for (const each of timers) this.#kernel.after(0, () => this.deliver(each));
     for (const each of waiting) this.#kernel.after(0, () => this.deliver(each));
   }
+}
+
+function containsAll(call: string, texts: readonly string[]): boolean {
+  let from = 0;
+  return texts.every((each) => {
+    const at = call.indexOf(each, from);
+    from = at + each.length;
+    return at >= 0;
+  });
 }
 
 /** The promise of a dead process: it never settles, and nobody holds it. */

@@ -12,6 +12,7 @@ export interface Setup {
   readonly coordinators: ReadonlyMap<string, string>;
   readonly vms: readonly VmWanted[];
   readonly version: QemuVersion;
+  readonly failoversPerHour: number;
   /** Largest difference of a process's clock rate to the truth. */
   readonly drift: number;
 }
@@ -61,6 +62,7 @@ export function plainSetup(seed: number, change: Partial<Setup> = {}): Setup {
     ]),
     vms: [aVm('demo')],
     version: { major: 11, minor: 1, micro: 2 },
+    failoversPerHour: 100,
     drift: 0,
     ...change,
   };
@@ -86,6 +88,7 @@ export function drawSetup(seed: number): Setup {
     coordinators: new Map(names.map((name, k) => [name, besides ? name : (hosts[k % hosts.length] ?? name)])),
     vms: vms.map((name) => aVm(name, spec)),
     version: rng.pick(VERSIONS),
+    failoversPerHour: rng.pick([1, 2, 12, 100, 100, 100, 100, 100]),
     drift: rng.pick([0, 0.001, 0.02]),
   };
 }

@@ -1,9 +1,11 @@
 // A whole cluster in one process: hosts with their agents and QEMUs, coordinators, etcd, clients, and whoever breaks them. It is built from
 // a seed and a setup, and everything that can go wrong has a method here; nothing goes wrong by itself.
 
-import { vmRecordCodec, vmWantedCodec } from '../../../shared/core/codec.js';
+import { vmRecordCodec, vmWantedCodec, type Codec } from '../../../shared/core/codec.js';
+import { vmUid } from '../../../shared/core/ids.js';
 import { keysOf, type Keys } from '../../../shared/core/keys.js';
 import type { Order, OrderAnswer, VmRecord, VmWanted } from '../../../shared/core/model.js';
+import type { KeyValue } from '../../../shared/ports.js';
 import { Client } from '../qemu/client.js';
 import { SimMachine } from '../qemu/machine.js';
 import { rawImage } from '../qemu/host-ports.js';
@@ -15,7 +17,7 @@ import { startCoordinator, type CoordinatorProcess } from './coordinator.js';
 import { Etcd } from './etcd.js';
 import { simulatedStore, type StoreFaults } from './etcd-client.js';
 import { Kernel } from './kernel.js';
-import { Life, type CrashPlan } from './life.js';
+import { Life, WALL_AT_ZERO, type CrashPlan } from './life.js';
 import { Network } from './network.js';
 import { Rng } from './rng.js';
 import type { Setup } from './setup.js';
@@ -49,7 +51,10 @@ export class World {
   readonly lastRow = new Map<string, string>();
   leaderWas = '';
   readonly #qemuWorld: QemuWorld;
+  readonly #decoded = new WeakMap<KeyValue, VmRecord | VmWanted | null>();
+  readonly #shown = new WeakMap<object, Map<string, string>>();
   #lives = 0;
+  #defined = 0;
 
   constructor(setup: Setup, trace: ((line: string) => void) | null = null) {
     this.setup = setup;
@@ -73,18 +78,12 @@ export class World {
     };
     for (const host of setup.hosts) this.machines.set(host, new SimMachine(host, `10.0.0.${host.slice(1)}`));
     for (const vm of setup.vms) {
-      const client = new Client(
-        this.kernel,
-        this.network,
-        this.rng.fork(`client ${vm.spec.name}`),
-        () => this.qemusOf(vm.spec.name),
-        (what) => this.violate(what),
-      );
+      const client = new Client(this.kernel, this.network, this.rng.fork(`client ${vm.spec.name}`), () => this.qemusOf(vm.spec.name), {
+        contradicted: (what) => this.violate(what),
+        hears: (qemu) => this.note(`client of ${vm.spec.name} hears ${qemu.name}`),
+      });
       this.clients.set(vm.spec.name, client);
-      if (vm.spec.method === 'identical-images') {
-        const path = `/state/vms/${vm.spec.name}/disk0.raw`;
-        for (const machine of this.machines.values()) machine.images.set(path, rawImage(path, vm.spec.disks[0]?.sizeBytes ?? 0));
-      }
+      this.#provideImages(vm);
       this.want(vm);
     }
     for (const host of setup.hosts) this.startAgent(host);
@@ -98,15 +97,23 @@ export class World {
   }
 
   record(vm: string): VmRecord | null {
-    const kv = this.etcd.read(this.keys.record(vm));
-    const read = kv === null ? null : vmRecordCodec.decode(kv.key, kv.value);
-    return read?.ok === true ? read.value : null;
+    return this.#stored(this.keys.record(vm), vmRecordCodec);
   }
 
   wanted(vm: string): VmWanted | null {
-    const kv = this.etcd.read(this.keys.spec(vm));
-    const read = kv === null ? null : vmWantedCodec.decode(kv.key, kv.value);
-    return read?.ok === true ? read.value : null;
+    return this.#stored(this.keys.spec(vm), vmWantedCodec);
+  }
+
+  /** The invariants ask after every event, so each value is decoded once. */
+  #stored<T extends VmRecord | VmWanted>(key: string, codec: Codec<T>): T | null {
+    const kv = this.etcd.read(key);
+    if (kv === null) return null;
+    const known = this.#decoded.get(kv);
+    if (known !== undefined) return known as T | null;
+    const read = codec.decode(kv.key, kv.value);
+    const value = read.ok ? read.value : null;
+    this.#decoded.set(kv, value);
+    return value;
   }
 
   leader(): CoordinatorProcess | null {
@@ -150,7 +157,9 @@ export class World {
       answered: (host: string, order: Order, answer: OrderAnswer) => this.watchers.answered(host, order, answer),
       machineOf: (address: string) => this.setup.coordinators.get(address.replace(':7500', '')) ?? address.replace(/:\d+$/, ''),
     };
-    this.coordinators.set(name, startCoordinator(place, life, store, { keys: this.keys, name, address: `${name}:7500`, ports: PORTS }));
+    const { failoversPerHour } = this.setup;
+    const options = { keys: this.keys, name, address: `${name}:7500`, ports: PORTS, failoversPerHour };
+    this.coordinators.set(name, startCoordinator(place, life, store, options));
     this.note(`${name} starts`);
   }
 
@@ -198,6 +207,7 @@ export class World {
       machine.up = true;
       machine.boots += 1;
       machine.processes.clear();
+      machine.silenced = new Set();
     }
     this.network.setDark(name, false);
     const { rng } = this.#qemuWorld;
@@ -220,7 +230,25 @@ export class World {
     this.etcd.apply([{ kind: 'put', key: this.keys.spec(name), value: vmWantedCodec.encode(wanted), lease: null }]);
   }
 
-  wish(vm: string, change: Partial<Pick<VmWanted, 'wanted' | 'protect'>>): void {
+  /** A VM of that name that was deleted comes anew, and is another one. */
+  define(vm: string): void {
+    const was = this.setup.vms.find((each) => each.spec.name === vm);
+    if (was === undefined || this.wanted(vm) !== null) return;
+    this.#defined += 1;
+    // The operator has moved the files of the earlier one away.
+    for (const machine of this.machines.values())
+      for (const path of machine.images.keys()) if (path.startsWith(`/state/vms/${vm}/`)) machine.images.delete(path);
+    this.#provideImages(was);
+    this.clients.get(vm)?.beginAnew();
+    this.want({ ...was, uid: vmUid(`uid-${vm}-${this.#defined}`) });
+  }
+
+  /** The true wall clock. */
+  wallMs(): number {
+    return WALL_AT_ZERO + this.kernel.now;
+  }
+
+  wish(vm: string, change: Partial<Pick<VmWanted, 'wanted' | 'protect' | 'releasedAtMs'>>): void {
     const now = this.wanted(vm);
     if (now !== null) this.want({ ...now, ...change });
   }
@@ -237,10 +265,37 @@ export class World {
     }
   }
 
+  /** A leader's rows that only wait or order are in no record: its loop is asked what it shows. */
+  lookAtRows(): void {
+    for (const { life, loop } of this.coordinators.values()) {
+      if (!life.alive) continue;
+      for (const { spec } of this.setup.vms) {
+        const shown = loop.decisionOf(spec.name);
+        const known = this.#shown.get(loop) ?? new Map<string, string>();
+        this.#shown.set(loop, known);
+        if (shown === null || known.get(spec.name) === shown.row) continue;
+        known.set(spec.name, shown.row);
+        this.rowFired(spec.name, shown.row);
+      }
+    }
+  }
+
+  rowFired(vm: string, row: string): void {
+    this.note(`row ${row} of ${vm}`);
+    this.onSeen({ process: this.leaderWas, event: 'row', fields: { vm, row } });
+  }
+
   violate(what: string): void {
     if (this.violations.length >= 8) return;
     this.violations.push(`at ${this.kernel.now.toFixed(1)} ms: ${what}`);
     this.note(`VIOLATION ${what}`);
+  }
+
+  /** Of a VM that is said to start from identical images. */
+  #provideImages({ spec }: VmWanted): void {
+    if (spec.method !== 'identical-images') return;
+    const path = `/state/vms/${spec.name}/disk0.raw`;
+    for (const machine of this.machines.values()) machine.images.set(path, rawImage(path, spec.disks[0]?.sizeBytes ?? 0));
   }
 
   #store(life: Life) {
