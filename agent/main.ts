@@ -29,6 +29,7 @@ import { describeProblems, loadAgentConfig, type AgentConfig } from '../shared/i
 import { openStore } from '../shared/io/etcd/store.js';
 import { createLog } from '../shared/io/log.js';
 import { systemRandom } from '../shared/io/random.js';
+import { certificateOf, etcdSecurity, securityOf } from '../shared/io/rpc/security.js';
 import { serveGrpc } from '../shared/io/rpc/server.js';
 import { connectSystemd } from '../shared/io/systemd.js';
 import { keepLease } from '../shared/lease.js';
@@ -50,15 +51,16 @@ const program = new Command('colo-agent')
   .description('owns the QEMUs of this host: starts them, carries out what a coordinator orders, and tells the truth about them')
   .version(version)
   .option('--config <file>', 'configuration file', '/etc/colo-ha/agent.yaml')
+  .option('--insecure-lab', 'without certificates: whoever reaches a port may do everything')
   .helpOption('-h, --help');
 
 program.parse();
-void main(program.opts<{ config: string }>().config);
+void main(program.opts<{ config: string; insecureLab?: true }>());
 
-async function main(file: string): Promise<void> {
+async function main(options: { readonly config: string; readonly insecureLab?: true }): Promise<void> {
   // Whatever is made here, by us or by a QEMU that we start, is nobody else's: above all the sockets of QEMU's monitors.
   process.umask(0o077);
-  const loaded = loadAgentConfig(file);
+  const loaded = loadAgentConfig(options.config, options.insecureLab === true ? { insecureLab: true } : {});
   if (!loaded.ok) return end(EXIT_CONFIG, describeProblems(loaded.error));
   const config = loaded.value;
   // Before any monitor is opened: two agents on one QEMU would each see half of its answers.
@@ -84,7 +86,10 @@ async function serve(config: AgentConfig, qemuVersion: NonNullable<ReturnType<ty
   const log = createLog({ level: config.logLevel, fields: { program: 'colo-agent', host: config.host } });
   const systemd = connectSystemd(log);
   const keys = keysOf(config.prefix);
-  const store = openStore(config.etcd.endpoints, clock, log);
+  const secured = securityOf({ clock, log }, config, { role: 'agent', name: config.host });
+  if (!secured.ok) return end(EXIT_CONFIG, secured.error);
+  const security = secured.value;
+  const store = openStore(config.etcd.endpoints, clock, log, { security: etcdSecurity(security, config.etcd.serverName) });
   const journals = await openJournals(config.stateDir, random, log);
   const { hostId } = journals.agent;
   const pairs = watchPairs(config, clock, random, log);
@@ -117,7 +122,10 @@ async function serve(config: AgentConfig, qemuVersion: NonNullable<ReturnType<ty
   );
   pairs.start();
 
-  const server = await serveGrpc(clock, { address: config.listen, services: [agentService({ clock, log }, agent)] });
+  const server = await serveGrpc(
+    { clock, log },
+    { address: config.listen, security, services: [agentService({ clock, log }, agent, () => certificateOf(security))] },
+  );
   if (!server.ok) return end(EXIT_CANNOT_SERVE, server.error);
   server.value.setServing(true);
 

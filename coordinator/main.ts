@@ -21,6 +21,7 @@ import { describeProblems, devCoordinatorConfig, loadCoordinatorConfig, type Coo
 import { openStore } from '../shared/io/etcd/store.js';
 import { createLog } from '../shared/io/log.js';
 import { systemRandom } from '../shared/io/random.js';
+import { certificateOf, etcdSecurity, securityOf } from '../shared/io/rpc/security.js';
 import { serveGrpc } from '../shared/io/rpc/server.js';
 import { connectSystemd } from '../shared/io/systemd.js';
 import type { Clock, Log, Random, Store } from '../shared/ports.js';
@@ -38,16 +39,18 @@ const program = new Command('colo-coordinator')
   .description('decides which side of a protected VM goes on when a host dies, and makes new pairs')
   .version(version)
   .option('--config <file>', 'configuration file', '/etc/colo-ha/coordinator.yaml')
+  .option('--insecure-lab', 'without certificates: whoever reaches a port may do everything')
   .option('--dev', 'for a first try: no configuration, and a local one-member etcd as a child process')
   .option('--data <folder>', 'with --dev: where the etcd keeps its data', './colo-dev')
   .option('--listen <address>', 'with --dev: ADDRESS:PORT of the gRPC server', '127.0.0.1:7500')
   .helpOption('-h, --help');
 
 program.parse();
-void main(program.opts<{ config: string; dev?: true; data: string; listen: string }>());
+void main(program.opts<{ config: string; insecureLab?: true; dev?: true; data: string; listen: string }>());
 
 async function main(options: {
   readonly config: string;
+  readonly insecureLab?: true;
   readonly dev?: true;
   readonly data: string;
   readonly listen: string;
@@ -60,9 +63,11 @@ async function main(options: {
     if (!started.ok) return end(EXIT_CANNOT_SERVE, started.error);
     dev = started.value;
     config = devCoordinatorConfig(options.listen, dev.endpoint);
-    process.stderr.write(`etcd for development on ${dev.endpoint}, data in ${options.data}\ncoloctl --endpoints ${config.listen} status\n`);
+    process.stderr.write(
+      `etcd for development on ${dev.endpoint}, data in ${options.data}\ncoloctl --insecure-lab --endpoints ${config.listen} status\n`,
+    );
   } else {
-    const loaded = loadCoordinatorConfig(options.config);
+    const loaded = loadCoordinatorConfig(options.config, options.insecureLab === true ? { insecureLab: true } : {});
     if (!loaded.ok) return end(EXIT_CONFIG, describeProblems(loaded.error));
     config = loaded.value;
   }
@@ -74,7 +79,10 @@ async function run(config: CoordinatorConfig, clock: Clock, dev: DevEtcd | null)
   const random = systemRandom();
   const systemd = connectSystemd(log);
   const keys = keysOf(config.prefix);
-  const store = openStore(config.etcd.endpoints, clock, log);
+  const secured = securityOf({ clock, log }, config, { role: 'coordinator', name: config.name });
+  if (!secured.ok) return end(EXIT_CONFIG, secured.error);
+  const security = secured.value;
+  const store = openStore(config.etcd.endpoints, clock, log, { security: etcdSecurity(security, config.etcd.serverName) });
   const listeners = new Set<() => void>();
 
   let loop: CoordinatorLoop | null = null;
@@ -83,7 +91,7 @@ async function run(config: CoordinatorConfig, clock: Clock, dev: DevEtcd | null)
     loop?.wake(null);
     listeners.forEach((each) => each());
   };
-  const agents = createAgents({ clock, random, log }, { changed: wake });
+  const agents = createAgents({ clock, random, log }, { changed: wake }, { security });
   let seenIncarnation: Incarnation | null = null;
   const catalogue = followStore({ clock, store, log }, keys, {
     changed: () => {
@@ -106,6 +114,7 @@ async function run(config: CoordinatorConfig, clock: Clock, dev: DevEtcd | null)
     portRange: config.ports,
     failoversPerHour: config.failoversPerHour,
     storeDoubt,
+    certificate: () => certificateOf(security),
     mirror: () => ({ snapshot: catalogue.snapshot(), lost: catalogue.lost() }),
     links: () => agents.links(),
     leadership: () => leadership?.state() ?? { kind: 'follower', leader: null, address: null, term: term(0) },
@@ -116,14 +125,19 @@ async function run(config: CoordinatorConfig, clock: Clock, dev: DevEtcd | null)
     },
   });
   // The address must be bound before it is put into the leader key.
-  const server = await serveGrpc(clock, {
-    address: config.listen,
-    services: [{ name: 'colo.v1.CoordinatorService', definition: CoordinatorServiceService, implementation: { ...api.service } }],
-  });
+  const server = await serveGrpc(
+    { clock, log },
+    {
+      address: config.listen,
+      security,
+      services: [{ name: 'colo.v1.CoordinatorService', definition: CoordinatorServiceService, implementation: { ...api.service } }],
+    },
+  );
   if (!server.ok) return end(EXIT_CANNOT_SERVE, server.error);
   const leaderWatch = createLeaderWatch(
     { clock, random, log },
     { suspected: (reason) => leadership?.suspectLeader(reason), heard: () => leadership?.trustLeader() },
+    security,
   );
   const leading = createLeadership(
     { clock, random, log, store },

@@ -12,6 +12,10 @@ export const HEARTBEAT_BYTES = 1_200;
 const MAX_HUNG = 16;
 /** Probes that are remembered while none is answered. */
 const MAX_PROBES = 32;
+/** Sessions of a peer that have ended and are remembered, so that nothing of them is heard again. */
+const MAX_FORMER = 64;
+/** An echo of a beat of ours that is older than this proves nothing: it may have been recorded and played back. */
+const ECHO_FRESH_MS = 1_000;
 
 export interface Heartbeat {
   readonly version: typeof HEARTBEAT_VERSION;
@@ -34,6 +38,10 @@ export interface PeerContact {
   readonly session: string | null;
   readonly sequence: number;
   readonly sentAtMs: number;
+  /** Earlier ones. What still comes of them was played back. */
+  readonly formerSessions: readonly string[];
+  /** Another session that has not yet shown that it hears us, so that it may be an old one played back. It is told that we hear it. */
+  readonly candidate: { readonly session: string; readonly sentAtMs: number; readonly at: Instant } | null;
   /** Last heartbeat of any kind: the way from the peer to us works, and its agent runs. */
   readonly heardAt: Instant | null;
   /** How long before `heardAt` the peer had heard us; null = it has not heard this session of ours. */
@@ -57,6 +65,8 @@ export const newContact: PeerContact = {
   session: null,
   sequence: 0,
   sentAtMs: 0,
+  formerSessions: [],
+  candidate: null,
   heardAt: null,
   heardUsMs: null,
   contactAt: null,
@@ -83,10 +93,13 @@ export function composeHeartbeat(
   attention: Attention,
   now: Instant,
 ): Heartbeat {
+  const { candidate } = peer;
+  const known =
+    peer.session === null || peer.heardAt === null ? null : { session: peer.session, sentAtMs: peer.sentAtMs, at: peer.heardAt };
+  // A session that has fallen silent, or never was proven, waits no longer for the one that may have taken its place.
+  const latest = candidate !== null && (known === null || candidate.at > known.at || peer.heardUsMs === null) ? candidate : known;
   const heard =
-    peer.session === null || peer.heardAt === null
-      ? null
-      : { session: peer.session, sentAtMs: peer.sentAtMs, agoMs: round(ageMs(attention, peer.heardAt, now)) };
+    latest === null ? null : { session: latest.session, sentAtMs: latest.sentAtMs, agoMs: round(ageMs(attention, latest.at, now)) };
   return { version: HEARTBEAT_VERSION, ...us, sequence, sentAtMs: round(now), heard, hung: hung.slice(0, MAX_HUNG) };
 }
 
@@ -113,13 +126,25 @@ export function decodeHeartbeat(text: string, cluster: string): Heartbeat | null
   return { version, cluster, host, session, sequence, sentAtMs, heard: echo, hung };
 }
 
-/** The same contact when the datagram is an old one that came late or twice, or our own that was sent back. */
+/**
+ * The same contact when the datagram is an old one that came late, twice or was played back, or our own that was sent back. Another session
+ * takes the place of a known one only by an echo of what we said just now, which nobody can have recorded before.
+ */
 export function hearHeartbeat(contact: PeerContact, heartbeat: Heartbeat, ourSession: string, now: Instant): PeerContact {
   if (heartbeat.session === ourSession) return contact;
-  if (heartbeat.session === contact.session && heartbeat.sequence <= contact.sequence) return contact;
-  const echo = heartbeat.heard?.session === ourSession ? heartbeat.heard : null;
+  if (contact.formerSessions.includes(heartbeat.session)) return contact;
+  const isKnown = heartbeat.session === contact.session;
+  if (isKnown && heartbeat.sequence <= contact.sequence) return contact;
+  const told = heartbeat.heard?.session === ourSession ? heartbeat.heard : null;
+  const isFresh = told !== null && now - told.sentAtMs - told.agoMs <= ECHO_FRESH_MS;
+  const echo = isFresh ? told : null;
+  if (!isKnown && contact.session !== null && echo === null)
+    return { ...contact, candidate: { session: heartbeat.session, sentAtMs: heartbeat.sentAtMs, at: now } };
+  const ended = isKnown || contact.session === null ? [] : [contact.session];
   return {
     ...contact,
+    formerSessions: [...contact.formerSessions, ...ended].slice(-MAX_FORMER),
+    candidate: isKnown ? contact.candidate : null,
     session: heartbeat.session,
     sequence: heartbeat.sequence,
     sentAtMs: heartbeat.sentAtMs,

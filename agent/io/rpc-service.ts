@@ -3,7 +3,7 @@
 
 import { status, type handleServerStreamingCall, type handleUnaryCall, type ServerWritableStream } from '@grpc/grpc-js';
 import { REPORT_INTERVAL_MS } from '../../shared/core/limits.js';
-import type { HostReport, Order, OrderAnswer } from '../../shared/core/model.js';
+import type { CertificateReport, HostReport, Order, OrderAnswer } from '../../shared/core/model.js';
 import {
   AgentServiceService,
   type AgentServiceServer,
@@ -35,15 +35,21 @@ export interface AgentFace {
   probe(vm: string): Promise<void>;
 }
 
-export function agentService(ports: { readonly clock: Clock; readonly log: Log }, face: AgentFace): Served {
+/** `certificate`: this agent's own, told with each report. */
+export function agentService(
+  ports: { readonly clock: Clock; readonly log: Log },
+  face: AgentFace,
+  certificate: () => CertificateReport | null = () => null,
+): Served {
   const { clock, log } = ports;
+  const report = (): HostMessage => reportToWire({ ...face.report(), certificate: certificate() });
 
   const watch: handleServerStreamingCall<WatchRequest, HostMessage> = (call) => {
     const asked = call.request.intervalMs === 0 ? REPORT_INTERVAL_MS : call.request.intervalMs;
-    push(clock, face, call, Math.min(INTERVAL_CEILING_MS, Math.max(INTERVAL_FLOOR_MS, asked)));
+    push(clock, face, report, call, Math.min(INTERVAL_CEILING_MS, Math.max(INTERVAL_FLOOR_MS, asked)));
   };
 
-  const getHost: handleUnaryCall<GetHostRequest, HostMessage> = (_call, answer) => answer(null, reportToWire(face.report()));
+  const getHost: handleUnaryCall<GetHostRequest, HostMessage> = (_call, answer) => answer(null, report());
 
   const order: handleUnaryCall<OrderRequest, OrderReply> = (call, answer) => {
     const read = orderFromWire(call.request);
@@ -60,7 +66,7 @@ export function agentService(ports: { readonly clock: Clock; readonly log: Log }
 
   const probe: handleUnaryCall<ProbeRequest, HostMessage> = (call, answer) => {
     face.probe(call.request.vm).then(
-      () => answer(null, reportToWire(face.report())),
+      () => answer(null, report()),
       (error: unknown) => failed('probe', error, answer),
     );
   };
@@ -75,7 +81,13 @@ export function agentService(ports: { readonly clock: Clock; readonly log: Log }
 }
 
 /** Sends a report at once, after each change, and at least each interval; never more than one is on its way. */
-function push(clock: Clock, face: AgentFace, call: ServerWritableStream<WatchRequest, HostMessage>, intervalMs: number): void {
+function push(
+  clock: Clock,
+  face: AgentFace,
+  report: () => HostMessage,
+  call: ServerWritableStream<WatchRequest, HostMessage>,
+  intervalMs: number,
+): void {
   let due = true;
   let sending = false;
   let scheduled = false;
@@ -102,7 +114,7 @@ function push(clock: Clock, face: AgentFace, call: ServerWritableStream<WatchReq
       due = true;
       send();
     });
-    call.write(reportToWire(face.report()), () => {
+    call.write(report(), () => {
       sending = false;
       send();
     });

@@ -117,8 +117,9 @@ export class PeerHosts {
     const { clock, log } = this.#ports;
     const hungBefore = this.#peers.get(address)?.hung;
     this.#update(address, (peer) => {
-      if (peer.session !== heartbeat.session) log.info({ peer: heartbeat.host, address, session: heartbeat.session }, 'peer-heard');
-      return hearHeartbeat(peer, heartbeat, this.#us.session, clock.now());
+      const next = hearHeartbeat(peer, heartbeat, this.#us.session, clock.now());
+      if (next.session !== peer.session) log.info({ peer: heartbeat.host, address, session: heartbeat.session }, 'peer-heard');
+      return next;
     });
     if (hungBefore?.join() !== this.#peers.get(address)?.hung.join()) this.#hungChanged();
   }

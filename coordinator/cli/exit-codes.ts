@@ -29,7 +29,7 @@ export const EXIT_CODES_HELP = `Exit codes:
   0    done; of status: every VM that is to run is protected
   1    error
   2    wrong usage
-  3    degraded: a VM runs unprotected, for example held, or is to run and does not yet
+  3    degraded: a VM runs unprotected, for example held, or is to run and does not yet; or a certificate expires soon
   4    failed: a VM has failed, may run on two hosts, or etcd knows less than the hosts
   5    no coordinator answers, none leads, or etcd has no quorum
   6    not permitted
@@ -41,7 +41,8 @@ export function exitCodeOf(status: Status): ExitCode {
   if (status.vms.some((vm) => vm.splitSuspected)) return EXIT.failed;
   if (status.problemKind === 'store' || status.problemKind === 'leader') return EXIT.unreachable;
   if (status.problemKind === 'data' || status.vms.some(hasFailed)) return EXIT.failed;
-  return status.vms.some(isDegraded) ? EXIT.degraded : EXIT.ok;
+  // Without certificates that are valid the cluster cannot decide: worth somebody's time while there is some.
+  return status.problemKind === 'certificate' || status.vms.some(isDegraded) ? EXIT.degraded : EXIT.ok;
 }
 
 export function hasFailed(vm: VmStatus): boolean {

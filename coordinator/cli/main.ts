@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../shared/io/clock.js';
 import { systemRandom } from '../../shared/io/random.js';
 import { dial } from '../../shared/io/rpc/client.js';
+import { fixedTls, linkTo } from '../../shared/io/rpc/security.js';
 import { lookAtHost } from './doctor/look.js';
 import { run } from './program.js';
 
@@ -28,7 +29,8 @@ const exit = await run(
     err: (text) => void process.stderr.write(text),
     readFile: (path) => readFileSync(path === '-' ? 0 : path, 'utf8'),
     lookAtHost,
-    dial: (address) => dial({ clock, random }, address),
+    secure: fixedTls,
+    dial: (address, security) => dial({ clock, random }, address, { link: linkTo(security, { role: 'coordinator', name: null }) }),
     id: () => random.id(),
   },
   process.argv.slice(2),

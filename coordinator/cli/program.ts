@@ -2,7 +2,11 @@
 // files of this folder do the work.
 
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import type { Result } from '../../shared/core/result.js';
+import { ok, type Result } from '../../shared/core/result.js';
+import { insecureLab } from '../../shared/io/rpc/security.js';
+import { resolveAccess, type AccessFlags } from './access.js';
+import { CERTS_OUTPUTS, showCertificates } from './certs.js';
+import { addClusterCommands, addRenewCommand, type Alone } from './cluster.js';
 import { completionFor, SHELLS, type Shell } from './completion.js';
 import { DOCTOR_OUTPUTS, showFindings, type DoctorOutput } from './doctor/show.js';
 import { EXIT, EXIT_CODES_HELP } from './exit-codes.js';
@@ -10,7 +14,7 @@ import { explainVm } from './explain.js';
 import { HISTORY_OUTPUTS, showHistory, type HistoryOutput } from './history.js';
 import { manualOf } from './manual.js';
 import { forceFailover, recover } from './recover.js';
-import { DEFAULT_ENDPOINTS, openSession, parseEndpoints, type Session } from './session.js';
+import { DEFAULT_ENDPOINTS, openSession, type Session } from './session.js';
 import { showStatus, STATUS_OUTPUTS, watchStatus, type StatusOutput } from './status.js';
 import { parseDuration } from './text.js';
 import { changeVm, defineVm, LIST_OUTPUTS, SHOW_OUTPUTS, showVm, listVms, type ChangeOptions, type Wish } from './vm.js';
@@ -35,17 +39,24 @@ interface DefineFlags {
 export async function run(world: CliWorld, argv: readonly string[]): Promise<number> {
   let exit: number = EXIT.ok;
   const local = (code: number): void => void (exit = code);
-  const program = build(world, local, async (work) => {
-    const endpoints = parseEndpoints(endpointsOf(program, world));
-    if (!endpoints.ok) return void (exit = report(world, failure(EXIT.usage, endpoints.error)));
-    const session = openSession(world, endpoints.value);
+  const alone: Alone = async (work) => {
+    const done = await work();
+    exit = typeof done === 'number' ? done : report(world, done);
+  };
+  const perform = async (work: Work): Promise<void> => {
+    const access = resolveAccess(world, program.opts<AccessFlags>());
+    if (!access.ok) return void (exit = report(world, failure(EXIT.usage, access.error)));
+    const security = access.value.tls === null ? ok(insecureLab) : world.secure(access.value.tls);
+    if (!security.ok) return void (exit = report(world, failure(EXIT.error, security.error)));
+    const session = openSession(world, access.value.endpoints, security.value);
     try {
       const done = await work(session);
       exit = typeof done === 'number' ? done : report(world, done);
     } finally {
       session.close();
     }
-  });
+  };
+  const program = build(world, local, perform, alone);
   try {
     await program.parseAsync([...argv], { from: 'user' });
     return exit;
@@ -61,15 +72,18 @@ function report(world: CliWorld, failure: Failure): number {
   return failure.exit;
 }
 
-function endpointsOf(program: Command, world: CliWorld): string {
-  const given: unknown = program.opts()['endpoints'];
-  return typeof given === 'string' ? given : (world.environment['COLO_ENDPOINTS'] ?? DEFAULT_ENDPOINTS);
-}
-
-function build(world: CliWorld, local: (exit: number) => void, perform: (work: Work) => Promise<void>): Command {
+function build(world: CliWorld, local: (exit: number) => void, perform: (work: Work) => Promise<void>, alone: Alone): Command {
   const program = new Command('coloctl')
     .description('Keeps an eye, and a hand, on virtual machines that survive the death of their host.')
     .option('--endpoints <list>', `coordinators as ADDRESS:PORT,... (or COLO_ENDPOINTS; default ${DEFAULT_ENDPOINTS})`)
+    .option(
+      '--config <file>',
+      'endpoints and certificate (or COLO_CONFIG; default ~/.config/colo/coloctl.yaml, then /etc/colo-ha/coloctl.yaml)',
+    )
+    .option('--ca <file>', 'the authority that coordinators are certified by (or COLO_CA)')
+    .option('--cert <file>', 'your certificate (or COLO_CERT)')
+    .option('--key <file>', 'its key (or COLO_KEY)')
+    .option('--insecure-lab', 'call coordinators that run without certificates (or COLO_INSECURE_LAB=1)')
     .version(world.version, '-V, --version')
     .addHelpText('after', `\n${EXIT_CODES_HELP}`)
     .exitOverride()
@@ -129,6 +143,17 @@ function build(world: CliWorld, local: (exit: number) => void, perform: (work: W
     );
 
   addVmCommands(program.command('vm').description('define, look at and change VMs'), world, perform);
+
+  addClusterCommands(program, world, alone);
+  const certs = program.command('certs').description('certificates of this cluster');
+  certs
+    .command('show')
+    .description("your own and those of the cluster's daemons; exit code 3 when one expires within 30 days or is not taken up")
+    .addOption(output(CERTS_OUTPUTS))
+    .action((flags: { readonly output: (typeof CERTS_OUTPUTS)[number] }) =>
+      perform((session) => showCertificates(world, session, flags.output)),
+    );
+  addRenewCommand(certs, world, alone);
 
   program
     .command('doctor')

@@ -6,6 +6,8 @@ import { CoordinatorServiceService as service } from '../../shared/gen/colo/v1/c
 import { fail, ok, type Result } from '../../shared/core/result.js';
 import type { Line, RpcMethod } from '../../shared/io/rpc/client.js';
 import type { RpcError } from '../../shared/io/rpc/errors.js';
+import type { CertificateReport } from '../../shared/core/model.js';
+import { certificateOf, type Security } from '../../shared/io/rpc/security.js';
 import { EXIT } from './exit-codes.js';
 import { failure, type CliWorld, type Failure } from './world.js';
 
@@ -21,6 +23,8 @@ export interface Session {
   change<Request, Response>(method: RpcMethod<Request, Response>, request: Request): Promise<Result<Response, Failure>>;
   /** From the coordinator that knows best: one that follows etcd, if any does. */
   status(): Promise<Result<Status, Failure>>;
+  /** What the caller shows; null = a lab without certificates. */
+  certificate(): CertificateReport | null;
   /** The lines, the one that answered last first. */
   lines(): readonly Line[];
   close(): void;
@@ -37,8 +41,8 @@ export function parseEndpoints(text: string): Result<readonly string[], string> 
   return wrong === undefined ? ok(endpoints) : fail(`endpoint "${wrong}" is not ADDRESS:PORT`);
 }
 
-export function openSession(world: CliWorld, endpoints: readonly string[]): Session {
-  let lines: readonly Line[] = endpoints.map((each) => world.dial(each));
+export function openSession(world: CliWorld, endpoints: readonly string[], security: Security): Session {
+  let lines: readonly Line[] = endpoints.map((each) => world.dial(each, security));
 
   async function ask<Request, Response>(
     method: RpcMethod<Request, Response>,
@@ -69,6 +73,7 @@ export function openSession(world: CliWorld, endpoints: readonly string[]): Sess
     read: (method, request) => ask(method, request, READ_MS, true),
     change: (method, request) => ask(method, request, CHANGE_MS, false),
     status: () => ask(service.getStatus, {}, READ_MS, true, (status) => status.problemKind !== 'store'),
+    certificate: () => certificateOf(security),
     lines: () => lines,
     close: () => {
       for (const each of lines) each.close();

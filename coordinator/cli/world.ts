@@ -2,6 +2,9 @@
 
 import type { Line } from '../../shared/io/rpc/client.js';
 import type { RefusalCode } from '../../shared/io/rpc/errors.js';
+import type { Security } from '../../shared/io/rpc/security.js';
+import type { TlsFiles } from '../../shared/io/tls/material.js';
+import type { Result } from '../../shared/core/result.js';
 import type { Clock } from '../../shared/ports.js';
 import type { HostFacts } from './doctor/checks.js';
 import type { DoctorFiles } from './doctor/look.js';
@@ -18,8 +21,10 @@ export interface CliWorld {
   err(text: string): void;
   /** The text of a file, `-` = standard input; throws as node:fs does. */
   readFile(path: string): string;
+  /** Reads a certificate and its key. */
+  secure(files: TlsFiles): Result<Security, string>;
   /** A line to one coordinator. Opens nothing before the first call. */
-  dial(address: string): Line;
+  dial(address: string, security: Security): Line;
   /** What this machine has for colo-ha, as the doctor wants to know it. */
   lookAtHost(files: DoctorFiles): Promise<HostFacts>;
   /** A fresh identifier of 32 hex digits. */

@@ -20,6 +20,8 @@ export interface RecoveryWishes {
   readonly off: DeclaredOff;
   /** The host whose disk the operator chose for this VM; null = none. */
   readonly disk: string | null;
+  /** Who asks, for the history. */
+  readonly by?: string;
 }
 
 export type Recovery =
@@ -58,7 +60,7 @@ export function planRecovery(view: VmView, wishes: RecoveryWishes): Result<Recov
   const change = { kind: 'edge', patch: { verdict: null, failedAttempts: 0, lastError: null, ...patch.value }, evidence: found } as const;
   const runs = hosts.some((each) => liveOn(each).length > 0);
   const wanted = runs && view.wanted.wanted !== 'running' ? { ...view.wanted, wanted: 'running' as const } : null;
-  return ok({ kind: 'write', found, wanted, ...takeEdge(raised, RECOVERED, change, 'operator') });
+  return ok({ kind: 'write', found, wanted, ...takeEdge(raised, RECOVERED, change, wishes.by ?? 'operator') });
 }
 
 /** Hosts that may have something of this VM, are not heard, and were not declared powered off: without them nothing can be judged. */

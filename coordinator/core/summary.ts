@@ -2,7 +2,8 @@
 // one plain value. Pure: whoever calls it has read the store and the agents' reports, and says how fresh they are.
 
 import type { Epoch, Term } from '../../shared/core/ids.js';
-import type { HostKey, HostReport, Side, TaskReport, VmRecord, VmReport, VmWanted } from '../../shared/core/model.js';
+import { CERTIFICATE_URGENT_MS } from '../../shared/core/limits.js';
+import type { CertificateReport, HostKey, HostReport, Side, TaskReport, VmRecord, VmReport, VmWanted } from '../../shared/core/model.js';
 import { unreachable } from '../../shared/core/assert.js';
 import { STORE_BEHIND, storeRow } from './transitions-store.js';
 import { isSameSide } from './view.js';
@@ -50,10 +51,14 @@ export interface ClusterPicture {
   readonly unreadable: readonly string[];
   /** Why this coordinator does not trust what the store holds; null = it does. */
   readonly storeDoubt: string | null;
+  /** Of the coordinator that answers; null = it runs without certificates. */
+  readonly certificate: CertificateReport | null;
+  /** Milliseconds since 1970. */
+  readonly wallMs: number;
 }
 
 export type HostState = 'ready' | 'silent' | 'unleased' | 'lost';
-export type ProblemKind = 'store' | 'leader' | 'data';
+export type ProblemKind = 'store' | 'leader' | 'data' | 'certificate';
 
 export interface SideSummary {
   readonly host: string;
@@ -105,6 +110,7 @@ export interface Summary {
   readonly hosts: readonly HostSummary[];
   readonly coordinators: readonly { readonly name: string; readonly address: string; readonly leader: boolean }[];
   readonly problem: { readonly kind: ProblemKind; readonly text: string } | null;
+  readonly certificates: readonly CertificateReport[];
   readonly answeredBy: string;
 }
 
@@ -127,6 +133,7 @@ export function summarize(picture: ClusterPicture): Summary {
       .map((each) => ({ ...each, leader: each.name === picture.leader }))
       .sort((x, y) => order(x.name, y.name)),
     problem: problemOf(picture),
+    certificates: certificatesOf(picture),
     answeredBy: picture.answeredBy,
   };
 }
@@ -267,7 +274,22 @@ function problemOf(picture: ClusterPicture): Summary['problem'] {
   if (picture.leader === null) return { kind: 'leader', text: 'no coordinator leads: guests go on, decisions wait' };
   const unknown = unknownQemus(picture.hosts, picture.vms);
   const wrong = [...(picture.storeDoubt === null ? [] : [picture.storeDoubt]), ...picture.unreadable, ...unknown];
-  return wrong.length === 0 ? null : { kind: 'data', text: wrong.join('; ') };
+  if (wrong.length > 0) return { kind: 'data', text: wrong.join('; ') };
+  const urgent = certificatesOf(picture).flatMap((each) => certificateProblem(each, picture.wallMs) ?? []);
+  return urgent.length === 0 ? null : { kind: 'certificate', text: urgent.join('; ') };
+}
+
+function certificatesOf({ certificate, hosts }: ClusterPicture): readonly CertificateReport[] {
+  const agents = hosts.flatMap(({ heard, report }) => (heard && report?.certificate ? [report.certificate] : []));
+  return [...(certificate === null ? [] : [certificate]), ...agents].sort((x, y) => order(x.identity, y.identity));
+}
+
+/** What an operator must do something about within days; null = nothing. */
+export function certificateProblem({ identity, notAfterMs, problem }: CertificateReport, wallMs: number): string | null {
+  if (notAfterMs <= wallMs) return `the certificate of ${identity} has expired: coloctl certs renew`;
+  if (problem !== null) return `${identity} keeps its old certificate: ${problem}`;
+  const days = Math.floor((notAfterMs - wallMs) / 86_400_000);
+  return notAfterMs - wallMs < CERTIFICATE_URGENT_MS ? `the certificate of ${identity} expires in ${days} days: coloctl certs renew` : null;
 }
 
 /** QEMUs that hosts have and that the store knows nothing of, one line a VM with what to do. Nobody destroys them. */

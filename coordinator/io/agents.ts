@@ -4,8 +4,9 @@
 import { ORDER_MS, REPORT_INTERVAL_MS, STREAM_SILENT_AFTER_MS } from '../../shared/core/limits.js';
 import type { HostKey, Order } from '../../shared/core/model.js';
 import { AgentServiceService, type HostReport as HostMessage } from '../../shared/gen/colo/v1/agent.js';
-import { dial, type DialOptions, type Line } from '../../shared/io/rpc/client.js';
+import { dial, type Line } from '../../shared/io/rpc/client.js';
 import { describeRpcError } from '../../shared/io/rpc/errors.js';
+import { insecureLab, linkTo, type Security } from '../../shared/io/rpc/security.js';
 import { answerFromWire, orderToWire } from '../../shared/io/wire/order.js';
 import { reportFromWire, type ReadReport } from '../../shared/io/wire/report.js';
 import type { Clock, Log, Random } from '../../shared/ports.js';
@@ -26,7 +27,7 @@ interface Followed {
 export function createAgents(
   ports: { readonly clock: Clock; readonly random: Random; readonly log: Log },
   handlers: AgentHandlers,
-  options: { readonly dial?: DialOptions; readonly silentAfterMs?: number } = {},
+  options: { readonly security?: Security; readonly silentAfterMs?: number } = {},
 ): Agents {
   const { clock, log } = ports;
   const followed = new Map<string, Followed>();
@@ -34,7 +35,8 @@ export function createAgents(
   function open(key: HostKey): void {
     const entry: Followed = {
       key,
-      line: dial(ports, key.agentAddress, options.dial),
+      // Whoever answers must have the certificate of this host's agent, whatever the store says of its address.
+      line: dial(ports, key.agentAddress, { link: linkTo(options.security ?? insecureLab, { role: 'agent', name: key.host }) }),
       link: { host: key.host, heard: false, lastReportAt: null, report: null, strange: [] },
       complaint: null,
     };

@@ -7,7 +7,9 @@ import type { GetStatusRequest, CoordinatorServiceServer, Status, Vm } from '../
 import type { Instant } from '../../shared/core/ids.js';
 import { LEASE_TTL_MS } from '../../shared/core/limits.js';
 import type { Keys } from '../../shared/core/keys.js';
+import type { CertificateReport } from '../../shared/core/model.js';
 import { fail, ok, type Result } from '../../shared/core/result.js';
+import { callerOf } from '../../shared/io/rpc/guard.js';
 import { historyToWire } from '../../shared/io/wire/history.js';
 import { specFromWire } from '../../shared/io/wire/spec.js';
 import type { Clock, Log, Random, Snapshot, Store } from '../../shared/ports.js';
@@ -39,6 +41,8 @@ export interface ApiWorld {
   readonly failoversPerHour: number;
   /** Why this coordinator does not trust what the store holds; null = it does. */
   storeDoubt(): string | null;
+  /** This coordinator's own; null = it runs without certificates. */
+  certificate(): CertificateReport | null;
   /** What the last decision about this VM said, where decisions are made; null on a follower. */
   decisionOf(vm: string): LastDecision | null;
   /** Calls back whenever anything of the above may have changed; the answer ends it. */
@@ -63,7 +67,7 @@ export interface Api {
 export function createApi(world: ApiWorld): Api {
   const { clock, keys, log, store } = world;
   const reader = createStoreReader(keys);
-  const definitions = createDefinitions(store, keys, world.random);
+  const definitions = createDefinitions(store, keys, world.random, () => clock.wallMs());
   const operations = createOperations(world);
 
   function picture(): ClusterPicture {
@@ -81,6 +85,8 @@ export function createApi(world: ApiWorld): Api {
       coordinators: stored.coordinators,
       unreadable: stored.unreadable,
       storeDoubt: world.storeDoubt(),
+      certificate: world.certificate(),
+      wallMs: clock.wallMs(),
     };
   }
 
@@ -102,10 +108,10 @@ export function createApi(world: ApiWorld): Api {
   }
 
   const changing = (wish: Wish): handleUnaryCall<{ name: string; dryRun: boolean }, Vm> =>
-    unary(async ({ name, dryRun }) => {
-      const changed = await definitions.change(name, wish, dryRun);
+    unary(async ({ name, dryRun }, by) => {
+      const changed = await definitions.change(name, wish, dryRun, by);
       if (changed.ok && !dryRun)
-        log.info({ vm: name, wish, wanted: changed.value.wanted.wanted, protect: changed.value.wanted.protect }, 'vm-wish');
+        log.info({ by, vm: name, wish, wanted: changed.value.wanted.wanted, protect: changed.value.wanted.protect }, 'vm-wish');
       return changed.ok ? ok(reply(changed.value)) : changed;
     });
 
@@ -156,15 +162,15 @@ export function createApi(world: ApiWorld): Api {
       const most = Math.min(limit === 0 ? HISTORY_DEFAULT : limit, HISTORY_MOST);
       return Promise.resolve(ok({ entries: wanted.slice(-most).map(historyToWire) }));
     }),
-    defineVm: unary(async (request) => {
+    defineVm: unary(async (request, by) => {
       if (request.spec === undefined) return fail({ code: 'INVALID_ARGUMENT', detail: 'spec: is missing' });
       const spec = specFromWire(request.spec);
       if (!spec.ok) return fail({ code: 'INVALID_ARGUMENT', detail: spec.error.join('\n') });
       if (request.uid !== '' && !/^[0-9a-f]{32}$/.test(request.uid))
         return fail({ code: 'INVALID_ARGUMENT', detail: 'uid: must be 32 hex digits' });
       const { start, dryRun } = request;
-      const defined = await definitions.define({ spec: spec.value, uid: request.uid === '' ? null : request.uid, start, dryRun });
-      if (defined.ok && !dryRun) log.info({ vm: spec.value.name, uid: defined.value.wanted.uid, start }, 'vm-defined');
+      const defined = await definitions.define({ spec: spec.value, uid: request.uid === '' ? null : request.uid, start, dryRun, by });
+      if (defined.ok && !dryRun) log.info({ by, vm: spec.value.name, uid: defined.value.wanted.uid, start }, 'vm-defined');
       return defined.ok ? ok(reply(defined.value)) : defined;
     }),
     listVms: unary(() => {
@@ -184,16 +190,16 @@ export function createApi(world: ApiWorld): Api {
     unprotectVm: changing('unprotect'),
     deleteVm: changing('delete'),
     releaseVm: changing('release'),
-    forceFailover: unary(async ({ name, declaredOff, dryRun }) => {
-      const forced = await operations.force({ name, declaredOff, dryRun });
+    forceFailover: unary(async ({ name, declaredOff, dryRun }, by) => {
+      const forced = await operations.force({ name, declaredOff, dryRun, by });
       if (!forced.ok) return forced;
       const { current, decision } = forced.value;
-      if (!dryRun) log.warn({ vm: name, declaredOff, decision }, 'failover-forced');
+      if (!dryRun) log.warn({ by, vm: name, declaredOff, decision }, 'failover-forced');
       return ok({ vm: reply(current), decision });
     }),
-    recover: unary(async ({ vms, without, disk, dryRun }) => {
-      const recovered = await operations.recover({ vms, without, disk: disk === '' ? null : disk, dryRun });
-      if (recovered.ok && !dryRun) log.warn({ vms, without, disk, incarnation: recovered.value.incarnation }, 'recovered');
+    recover: unary(async ({ vms, without, disk, dryRun }, by) => {
+      const recovered = await operations.recover({ vms, without, disk: disk === '' ? null : disk, dryRun, by });
+      if (recovered.ok && !dryRun) log.warn({ by, vms, without, disk, incarnation: recovered.value.incarnation }, 'recovered');
       return recovered.ok ? ok(recoveredToWire(recovered.value)) : recovered;
     }),
     explainVm: unary(async ({ name }) => {
@@ -203,11 +209,13 @@ export function createApi(world: ApiWorld): Api {
   };
 
   /** A handler that answers with a value or a refusal; anything thrown is our own fault and says so. */
-  function unary<Request, Response>(handle: (request: Request) => Promise<Result<Response, Refusal>>): handleUnaryCall<Request, Response> {
+  function unary<Request, Response>(
+    handle: (request: Request, by: string) => Promise<Result<Response, Refusal>>,
+  ): handleUnaryCall<Request, Response> {
     return (call, callback) => {
       const answer = async (): Promise<void> => {
         try {
-          const done = await handle(call.request);
+          const done = await handle(call.request, callerOf(call.metadata));
           if (done.ok) callback(null, done.value);
           else callback({ code: status[done.error.code], details: done.error.detail });
         } catch (error) {

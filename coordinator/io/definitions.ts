@@ -2,13 +2,14 @@
 // follows the key. New definitions also pass through one guard key, because that two VMs have different MAC addresses is a fact about all
 // of them: a definition that was checked against an older list is not stored.
 
-import { vmRecordCodec, vmWantedCodec } from '../../shared/core/codec.js';
+import { historyCodec, vmRecordCodec, vmWantedCodec } from '../../shared/core/codec.js';
 import { vmUid } from '../../shared/core/ids.js';
 import type { Keys } from '../../shared/core/keys.js';
 import type { HostKey, VmRecord, VmSpec, VmWanted } from '../../shared/core/model.js';
 import { fail, ok, type Result } from '../../shared/core/result.js';
 import { describeSpecProblems, specProblems } from '../../shared/core/spec-rules.js';
-import type { Random, Store, StoreError } from '../../shared/ports.js';
+import type { Random, Store, StoreError, Write } from '../../shared/ports.js';
+import { askedEntry, type Asked } from '../core/asked.js';
 import { afterWish, collisions, type Wish } from '../core/definition-rules.js';
 import { createStoreReader } from './picture.js';
 
@@ -30,11 +31,13 @@ export interface DefinitionRequest {
   readonly uid: string | null;
   readonly start: boolean;
   readonly dryRun: boolean;
+  /** Who asks, for the history. */
+  readonly by?: string;
 }
 
 export interface Definitions {
   define(request: DefinitionRequest): Promise<Result<CurrentVm, Refusal>>;
-  change(name: string, wish: Wish, dryRun: boolean): Promise<Result<CurrentVm, Refusal>>;
+  change(name: string, wish: Wish, dryRun: boolean, by?: string): Promise<Result<CurrentVm, Refusal>>;
   /** Linearizable. */
   read(name: string): Promise<Result<CurrentVm, Refusal>>;
 }
@@ -47,7 +50,7 @@ interface StoredKeys extends CurrentVm {
   readonly recordRevision: number;
 }
 
-export function createDefinitions(store: Store, keys: Keys, random: Random): Definitions {
+export function createDefinitions(store: Store, keys: Keys, random: Random, wallMs: () => number = () => 0): Definitions {
   const reader = createStoreReader(keys);
   /** Written with each definition, so that its revision says whether the list of VMs has grown since it was read. */
   const guard = `${keys.all}definitions`;
@@ -77,24 +80,34 @@ export function createDefinitions(store: Store, keys: Keys, random: Random): Def
       );
       if (refused !== null) return fail(refused);
       if (request.dryRun) return ok({ wanted, record: null });
+      const asked = asking('define', null, wanted, null, request.by);
       const done = await store.txn(
         [
           { kind: 'mod', key: guard, revision: before.value.kv?.modRevision ?? 0 },
           { kind: 'create', key: keys.spec(spec.name), revision: 0 },
           { kind: 'create', key: keys.record(spec.name), revision: 0 },
         ],
-        [
-          { kind: 'put', key: guard, value: JSON.stringify({ format: 1, uid }), lease: null },
-          { kind: 'put', key: keys.spec(spec.name), value: vmWantedCodec.encode(wanted), lease: null },
-        ],
+        [{ kind: 'put', key: guard, value: JSON.stringify({ format: 1, uid }), lease: null }, ...asked.writes],
       );
       // An unknown outcome is read again: the uid tells whether it was ours.
       if (!done.ok) return done.error.kind === 'unknown' ? ok('again') : fail(refusalOf(done.error));
-      return ok(done.value.succeeded ? { wanted, record: null } : 'again');
+      return ok(done.value.succeeded ? { wanted: asked.wanted, record: null } : 'again');
     });
   }
 
-  async function change(name: string, wish: Wish, dryRun: boolean): Promise<Result<CurrentVm, Refusal>> {
+  /** The wish and its entry in the history, for one transaction. */
+  function asking(asked: Asked, before: VmWanted | null, next: VmWanted, record: VmRecord | null, by = 'operator') {
+    const { entry, asked: place } = askedEntry(asked, before, next, record, by, wallMs());
+    const wanted: VmWanted = { ...next, asked: place };
+    const { spec, uid } = wanted;
+    const writes: readonly Write[] = [
+      { kind: 'put', key: keys.spec(spec.name), value: vmWantedCodec.encode(wanted), lease: null },
+      { kind: 'put', key: keys.askedOf(spec.name, uid, place), value: historyCodec.encode(entry), lease: null },
+    ];
+    return { wanted, writes };
+  }
+
+  async function change(name: string, wish: Wish, dryRun: boolean, by?: string): Promise<Result<CurrentVm, Refusal>> {
     return retried(name, async () => {
       const current = await readKeys(name);
       if (!current.ok) return current;
@@ -103,16 +116,17 @@ export function createDefinitions(store: Store, keys: Keys, random: Random): Def
       if (!next.ok) return fail({ code: 'FAILED_PRECONDITION', detail: next.error });
       const changed = vmWantedCodec.encode(next.value) !== vmWantedCodec.encode(wanted);
       if (dryRun || !changed) return ok({ wanted: next.value, record });
+      const asked = asking(wish, wanted, next.value, record, by);
       const done = await store.txn(
         [
           { kind: 'mod', key: keys.spec(name), revision: specRevision },
           // A deletion is allowed by what the record says, so the record must still say it.
           ...(wish === 'delete' ? [{ kind: 'mod' as const, key: keys.record(name), revision: recordRevision }] : []),
         ],
-        [{ kind: 'put', key: keys.spec(name), value: vmWantedCodec.encode(next.value), lease: null }],
+        asked.writes,
       );
       if (!done.ok) return done.error.kind === 'unknown' ? ok('again') : fail(refusalOf(done.error));
-      return ok(done.value.succeeded ? { wanted: next.value, record } : 'again');
+      return ok(done.value.succeeded ? { wanted: asked.wanted, record } : 'again');
     });
   }
 

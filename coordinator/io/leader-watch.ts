@@ -2,8 +2,9 @@
 // a silence is looked at once more with a short call before it counts, because this process may itself have been asleep.
 
 import { service as healthService } from 'grpc-health-check';
-import { dial, type DialOptions, type Line, type RpcMethod } from '../../shared/io/rpc/client.js';
+import { dial, type Line, type RpcMethod } from '../../shared/io/rpc/client.js';
 import { describeRpcError } from '../../shared/io/rpc/errors.js';
+import { insecureLab, linkTo, type Security } from '../../shared/io/rpc/security.js';
 import type { Clock, Log, Random } from '../../shared/ports.js';
 
 /** One ping in so many milliseconds, and so long without an answer is silence. A follower's own cost: about 0.3 % of a core. */
@@ -34,12 +35,12 @@ export interface LeaderWatchHandlers {
 export function createLeaderWatch(
   ports: { readonly clock: Clock; readonly random: Random; readonly log: Log },
   handlers: LeaderWatchHandlers,
-  options: DialOptions = {},
+  security: Security = insecureLab,
 ): LeaderWatch {
   let watched: { readonly address: string; readonly line: Line } | null = null;
 
   function open(address: string): void {
-    const line = dial(ports, address, { ...options, keepalive: KEEPALIVE });
+    const line = dial(ports, address, { link: linkTo(security, { role: 'coordinator', name: null }), keepalive: KEEPALIVE });
     const mine = { address, line };
     watched = mine;
     line.follow(

@@ -34,6 +34,8 @@ export interface ForceRequest {
   readonly name: string;
   readonly declaredOff: readonly string[];
   readonly dryRun: boolean;
+  /** Who asks, for the history. */
+  readonly by?: string;
 }
 
 export interface RecoverRequest {
@@ -42,6 +44,7 @@ export interface RecoverRequest {
   readonly without: readonly string[];
   readonly disk: string | null;
   readonly dryRun: boolean;
+  readonly by?: string;
 }
 
 export interface Recovered {
@@ -131,7 +134,7 @@ export function createOperations(world: OperationsWorld): Operations {
     const forced = forceFailover(view, new Set(request.declaredOff));
     if (!forced.ok) return refused(`${forced.error}. Nothing was changed`);
     const said = `declared powered off by an operator: ${request.declaredOff.join(', ')}`;
-    const edge = takeEdge(view, 'forced', { ...forced.value, evidence: [said, ...forced.value.evidence] }, 'operator');
+    const edge = takeEdge(view, 'forced', { ...forced.value, evidence: [said, ...forced.value.evidence] }, request.by ?? 'operator');
     if (request.dryRun) return ok({ current: { wanted: vm.wanted, record }, decision: edge.record.reason });
     const done = await commit([compareRecord(vm)], writesOf(edge.record, edge.history, null));
     if (!done.ok) return done;
@@ -159,7 +162,7 @@ export function createOperations(world: OperationsWorld): Operations {
       if (wrong !== null) return refused(`${wrong}. Nothing was changed`);
       const silent = missingHosts(view, off);
       if (silent.length > 0) return refused(notHeard(silent));
-      const plan = planRecovery(view, { off, disk: request.disk });
+      const plan = planRecovery(view, { off, disk: request.disk, by: request.by ?? 'operator' });
       if (!plan.ok) return refused(`VM "${vm.wanted.spec.name}": ${plan.error}. Nothing was changed`);
       plans.push({ vm, plan: plan.value });
     }

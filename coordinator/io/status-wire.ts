@@ -2,6 +2,7 @@
 
 import type { Explanation as ExplanationMessage, RecoverReply, Status, VmStatus, Vm } from '../../shared/gen/colo/v1/coordinator.js';
 import type { VmWanted } from '../../shared/core/model.js';
+import { certificateToWire } from '../../shared/io/wire/certificate.js';
 import { specToWire } from '../../shared/io/wire/spec.js';
 import { uint64 } from '../../shared/io/wire/reader.js';
 import type { Summary, VmSummary } from '../core/summary.js';
@@ -27,6 +28,7 @@ export function statusToWire(summary: Summary): Status {
     answeredBy: summary.answeredBy,
     problemKind: summary.problem?.kind ?? '',
     coordinators: summary.coordinators.map((each) => ({ ...each })),
+    certificates: summary.certificates.map(certificateToWire),
   };
 }
 

@@ -4,7 +4,7 @@ import { coloctl, waitForVm } from '../lab/coloctl.js';
 import { tryRun, waitFor } from '../lab/command.js';
 import { missingCounters, readRecords } from '../lab/disk-records.js';
 import { bringUp } from '../lab/lab.js';
-import { coordinatorEndpoints, type LabPlan } from '../lab/plan.js';
+import { coloctlEnvironment, type LabPlan } from '../lab/plan.js';
 import { gapAround, summarise } from '../lab/probe-analysis.js';
 import { startProber } from '../lab/prober.js';
 import { killSide, sideOf, type Blow, type Role } from '../lab/sides.js';
@@ -94,7 +94,7 @@ async function waitForEdge(plan: LabPlan, blow: Blow, signal: AbortSignal): Prom
 async function anyExit(plan: LabPlan, args: readonly string[], signal: AbortSignal): Promise<string> {
   const ran = await tryRun(process.execPath, [programs.coloctl, ...args], {
     deadlineMs: 15_000,
-    environment: { COLO_ENDPOINTS: coordinatorEndpoints(plan) },
+    environment: coloctlEnvironment(plan),
     signal,
   });
   return `${ran.stdout}${ran.stderr}`;

@@ -1,7 +1,7 @@
 // Runs the operator's own program, coloctl, against a lab: the lab does nothing that an operator could not do.
 
 import { LabError, tryRun, waitFor } from './command.js';
-import { coordinatorEndpoints, type LabPlan } from './plan.js';
+import { coloctlEnvironment, type LabPlan } from './plan.js';
 import { programs } from './tree.js';
 
 /** The parts of `coloctl status -o json` that the lab reads. */
@@ -47,7 +47,7 @@ export async function clusterStatus(plan: LabPlan, call: Call = {}): Promise<Clu
 }
 
 function options(plan: LabPlan, call: Call) {
-  return { deadlineMs: CALL_MS, environment: { COLO_ENDPOINTS: coordinatorEndpoints(plan) }, ...call };
+  return { deadlineMs: CALL_MS, environment: coloctlEnvironment(plan), ...call };
 }
 
 export async function waitForVm(plan: LabPlan, vm: string, phase: string, boundMs: number, call: Call = {}): Promise<VmState> {

@@ -4,6 +4,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
+import { ETCD_PEER_NAME, ETCD_SERVER_NAME } from '../../shared/io/pki/cluster-plan.js';
+import { daemonTls, hostFile } from './certificates.js';
 import { members, type HostPlan, type LabPlan } from './plan.js';
 import type { Daemon } from './record.js';
 import { programs, qemuProgram, type QemuVersion } from './tree.js';
@@ -45,8 +47,24 @@ function etcdCommand(plan: LabPlan, host: HostPlan): readonly string[] {
     'auto-compaction-mode': 'revision',
     'auto-compaction-retention': '10000',
     'log-level': 'warn',
+    ...(plan.tls ? etcdTls(plan, host) : {}),
   };
   return [programs.etcd, ...Object.entries(options).map(([key, value]) => `--${key}=${value}`)];
+}
+
+function etcdTls(plan: LabPlan, host: HostPlan): Readonly<Record<string, string>> {
+  const file = (name: string): string => hostFile(plan, host, name);
+  return {
+    'cert-file': file('etcd.crt'),
+    'key-file': file('etcd.key'),
+    'trusted-ca-file': file('ca.crt'),
+    'client-cert-auth': 'true',
+    'peer-cert-file': file('etcd.crt'),
+    'peer-key-file': file('etcd.key'),
+    'peer-trusted-ca-file': file('ca.crt'),
+    'peer-client-cert-auth': 'true',
+    'peer-cert-allowed-cn': ETCD_PEER_NAME,
+  };
 }
 
 /** Makes the host's folders and writes the files that its daemons read. */
@@ -57,11 +75,14 @@ export function writeConfigs(plan: LabPlan, host: HostPlan, qemu: QemuVersion): 
     // The own member first: a host that goes dark then costs the others nothing.
     etcd: {
       endpoints: [...members(plan)].sort((one, other) => Number(other === host) - Number(one === host)).map((each) => each.etcdClientUrl),
+      ...(plan.tls ? { serverName: ETCD_SERVER_NAME } : {}),
     },
-    insecureLab: true,
   };
+  const secured = (who: 'agent' | 'coordinator'): object => (plan.tls ? { tls: daemonTls(plan, host, who) } : { insecureLab: true });
   write(host, 'agent', {
     ...common,
+    ...secured('agent'),
+    ...(plan.tls ? { heartbeat: { keyFile: hostFile(plan, host, 'heartbeat.key') } } : {}),
     host: host.name,
     listen: host.agentAddress,
     replicationAddress: host.links.replication.address,
@@ -72,7 +93,14 @@ export function writeConfigs(plan: LabPlan, host: HostPlan, qemu: QemuVersion): 
     launcher: 'detached',
   });
   // Benches kill the same VM hundreds of times within an hour, and want it protected again each time.
-  if (host.member) write(host, 'coordinator', { ...common, name: host.name, listen: host.coordinatorAddress, failoversPerHour: 100_000 });
+  if (host.member)
+    write(host, 'coordinator', {
+      ...common,
+      ...secured('coordinator'),
+      name: host.name,
+      listen: host.coordinatorAddress,
+      failoversPerHour: 100_000,
+    });
 }
 
 function write(host: HostPlan, daemon: Daemon, config: object): void {

@@ -3,15 +3,17 @@
 
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { stringify } from 'yaml';
 import { coloctl, waitForCluster } from './coloctl.js';
 import { LabError, tryRun, waitFor } from './command.js';
+import { etcdAnswers, makeCertificates, makeEtcdUsers, personTls } from './certificates.js';
 import { logFile, writeConfigs } from './daemons.js';
 import { guestVmFile } from './guest-vm.js';
 import { existingNamespaces, lowerNetwork, processesIn, raiseNetwork, userOfSubnet } from './network.js';
 import {
   DATA_BASE,
   RUN_BASE,
-  coordinatorEndpoints,
+  coloctlConfig,
   guestAddress,
   members,
   nameProblem,
@@ -31,6 +33,7 @@ export interface UpOptions {
   readonly name: string;
   readonly hostCount: number;
   readonly qemu: QemuVersion;
+  readonly tls?: boolean;
   /** Name of the VM to define, start and protect; null = none. */
   readonly vm: string | null;
   /** One line a finished phase. */
@@ -56,12 +59,14 @@ export async function bringUp(options: UpOptions): Promise<LabPlan> {
     await prepareQemu(options.qemu, options.signal);
     await raiseNetwork(plan);
     report(`network: ${plan.hosts.length} hosts with three links each, a switch, a client`);
+    if (plan.tls) await makeCertificates(plan);
     for (const host of plan.hosts) writeConfigs(plan, host, options.qemu);
     writeColoctl(plan);
     // All at once: each needs the others to become ready, and Node's own start is the slowest part of it.
     await Promise.all(plan.hosts.flatMap((host) => daemonsOf(host).map((daemon) => startDaemon(plan, host, daemon))));
     await Promise.all(members(plan).map((host) => waitForEtcd(plan, host, options.signal)));
-    report('etcd: every member is healthy');
+    if (plan.tls) await makeEtcdUsers(plan);
+    report(plan.tls ? 'etcd: every member is healthy, and asks for users' : 'etcd: every member is healthy');
     const status = await waitForCluster(plan, CLUSTER_READY_MS, () => refuseDeaths(plan), call);
     report(`cluster: coordinator ${status.leader ?? '?'} leads, ${status.hosts.length} agents are ready`);
     if (options.vm !== null) await bringUpVm(plan, options.vm, options);
@@ -104,7 +109,7 @@ export async function bringUpVm(plan: LabPlan, vm: string, options: VmOptions): 
 }
 
 /** The folder of the record is the claim on the name; of two at once only one can make it. */
-export async function claimLab(options: Pick<UpOptions, 'name' | 'hostCount' | 'qemu'>): Promise<LabPlan> {
+export async function claimLab(options: Pick<UpOptions, 'name' | 'hostCount' | 'qemu' | 'tls'>): Promise<LabPlan> {
   mkdirSync(RUN_BASE, { recursive: true });
   try {
     mkdirSync(`${RUN_BASE}/${options.name}`);
@@ -113,17 +118,18 @@ export async function claimLab(options: Pick<UpOptions, 'name' | 'hostCount' | '
   }
   const plan = await numbered(options);
   const { index } = plan;
+  const tls = options.tls === true;
   const builder = identify(process.pid);
   const { name, hostCount, qemu } = options;
-  writeRecord({ version: 1, name, index, hostCount, qemu, state: 'starting', builder, processes: [] });
+  writeRecord({ version: 1, name, index, hostCount, qemu, tls, state: 'starting', builder, processes: [] });
   return plan;
 }
 
 /** The lowest number whose subnet this machine does not use yet, be it for a network of its own or for a lab of a container beside. */
-async function numbered(options: Pick<UpOptions, 'name' | 'hostCount'>): Promise<LabPlan> {
+async function numbered(options: Pick<UpOptions, 'name' | 'hostCount' | 'tls'>): Promise<LabPlan> {
   for (let from = 0; ;) {
     const index = claimIndex(options.name, from);
-    const plan = planLab(options.name, index, options.hostCount);
+    const plan = planLab(options.name, index, options.hostCount, options.tls === true);
     if ((await userOfSubnet(plan)) === null) return plan;
     releaseIndex(options.name);
     from = index + 1;
@@ -144,6 +150,7 @@ async function waitForEtcd(plan: LabPlan, host: HostPlan, signal: AbortSignal | 
   await waitFor(wait, async () => {
     const record = daemonOf(recordOf(plan.name), host.name, 'etcd');
     if (record !== null && !isAlive(record)) throw new LabError(`etcd on ${host.name} ended: ${lastLines(logFile(host, 'etcd'))}`);
+    if (plan.tls) return (await etcdAnswers(plan, host)) ? true : null;
     const answer = await fetch(`${host.etcdClientUrl}/health`, { signal: AbortSignal.timeout(1_000) }).catch(() => null);
     return answer?.ok === true ? true : null;
   });
@@ -161,7 +168,14 @@ function refuseDeaths(plan: LabPlan): void {
 function writeColoctl(plan: LabPlan): void {
   const folder = join(plan.runFolder, 'bin');
   mkdirSync(folder, { recursive: true });
-  const script = `#!/bin/sh\nexport COLO_ENDPOINTS="\${COLO_ENDPOINTS:-${coordinatorEndpoints(plan)}}"\nexec '${process.execPath}' '${programs.coloctl}' "$@"\n`;
+  writeFileSync(
+    coloctlConfig(plan),
+    stringify({
+      endpoints: members(plan).map((host) => host.coordinatorAddress),
+      ...(plan.tls ? { tls: personTls(plan, 'operator') } : { insecureLab: true }),
+    }),
+  );
+  const script = `#!/bin/sh\nexport COLO_CONFIG="\${COLO_CONFIG:-${coloctlConfig(plan)}}"\nexec '${process.execPath}' '${programs.coloctl}' "$@"\n`;
   writeFileSync(join(folder, 'coloctl'), script);
   chmodSync(join(folder, 'coloctl'), 0o755);
 }

@@ -36,8 +36,9 @@ program
   .addOption(nameOption())
   .addOption(new Option('--hosts <count>', 'how many hosts').default(FEWEST_HOSTS).argParser(hostCount))
   .addOption(new Option('--qemu <version>', 'which QEMU').choices(QEMU_VERSIONS).default('11.1'))
+  .option('--tls', 'with mutual TLS, users in etcd and signed heartbeats')
   .option('--no-vm', 'without the VM')
-  .action(async (options: { name: string; hosts: number; qemu: QemuVersion; vm: boolean }) => {
+  .action(async (options: { name: string; hosts: number; qemu: QemuVersion; tls?: true; vm: boolean }) => {
     needRoot();
     const interruption = new AbortController();
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -51,6 +52,7 @@ program
       name: options.name,
       hostCount: options.hosts,
       qemu: options.qemu,
+      tls: options.tls === true,
       vm: options.vm ? VM : null,
       report: say,
       signal: interruption.signal,

@@ -45,6 +45,8 @@ export interface LabPlan {
   readonly subnets: Readonly<Record<Link, string>>;
   readonly guest: { readonly address: string; readonly port: number; readonly mac: string };
   readonly hosts: readonly HostPlan[];
+  /** Mutual TLS on all links, users in etcd, signed heartbeats. */
+  readonly tls: boolean;
 }
 
 export const RUN_BASE = '/run/colo-lab';
@@ -68,7 +70,8 @@ export function nameProblem(name: string): string | null {
   return `"${name}" cannot name a lab: at most 20 lower-case letters, digits and hyphens, with a letter or digit at both ends`;
 }
 
-export function planLab(name: string, index: number, hostCount: number): LabPlan {
+export function planLab(name: string, index: number, hostCount: number, tls = false): LabPlan {
+  const scheme = tls ? 'https' : 'http';
   const runFolder = `${RUN_BASE}/${name}`;
   const dataFolder = `${DATA_BASE}/${name}`;
   const address = (link: Link, number: number): string => `10.${NETWORK[link]}.${index}.${number}`;
@@ -95,8 +98,8 @@ export function planLab(name: string, index: number, hostCount: number): LabPlan
       agentRuntimeDir: `${runFolder}/${host}/vms`,
       agentAddress: `${management}:7400`,
       coordinatorAddress: `${management}:7500`,
-      etcdClientUrl: `http://${management}:2379`,
-      etcdPeerUrl: `http://${management}:2380`,
+      etcdClientUrl: `${scheme}://${management}:2379`,
+      etcdPeerUrl: `${scheme}://${management}:2380`,
     };
   }
 
@@ -119,6 +122,7 @@ export function planLab(name: string, index: number, hostCount: number): LabPlan
     },
     guest: { address: address('guest', FIRST_GUEST_NUMBER), port: 7000, mac: guestMac(0) },
     hosts: Array.from({ length: hostCount }, (_, position) => planHost(position + 1)),
+    tls,
   };
 }
 
@@ -147,6 +151,15 @@ export function coordinatorEndpoints(plan: LabPlan): string {
   return members(plan)
     .map((host) => host.coordinatorAddress)
     .join(',');
+}
+
+/** For whoever runs coloctl against a lab: its file has the endpoints and what to show there. */
+export function coloctlConfig(plan: LabPlan): string {
+  return `${plan.runFolder}/coloctl.yaml`;
+}
+
+export function coloctlEnvironment(plan: LabPlan): Readonly<Record<string, string>> {
+  return { COLO_CONFIG: coloctlConfig(plan) };
 }
 
 export function namespaces(plan: LabPlan): readonly string[] {

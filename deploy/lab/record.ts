@@ -20,6 +20,8 @@ export interface LabRecord {
   readonly index: number;
   readonly hostCount: number;
   readonly qemu: string;
+  /** Absent = without certificates. */
+  readonly tls?: boolean;
   /** `up` only once everything was there. */
   readonly state: 'starting' | 'up';
   /** Who brings it up, so that an abandoned attempt is told from one under way. */
@@ -49,7 +51,7 @@ export function writeRecord(record: LabRecord): void {
 }
 
 export function planOf(record: LabRecord): LabPlan {
-  return planLab(record.name, record.index, record.hostCount);
+  return planLab(record.name, record.index, record.hostCount, record.tls === true);
 }
 
 export function withProcess(record: LabRecord, added: DaemonRecord): LabRecord {

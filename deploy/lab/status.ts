@@ -4,8 +4,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { clusterStatus, type ClusterStatus } from './coloctl.js';
+import { etcdctlEnvironment } from './certificates.js';
 import { logFile } from './daemons.js';
-import { coordinatorEndpoints, members, type HostPlan, type LabPlan, type Link, type LinkPlan } from './plan.js';
+import { coloctlConfig, coordinatorEndpoints, members, type HostPlan, type LabPlan, type Link, type LinkPlan } from './plan.js';
 import { isAlive } from './process-identity.js';
 import { daemonOf } from './processes.js';
 import { livingQemus, type QemuNote } from './qemus.js';
@@ -154,7 +155,7 @@ function table(rows: readonly (readonly string[])[]): readonly string[] {
 
 /** Lines for `eval "$(npm run --silent lab -- env)"`. */
 export function environmentText(plan: LabPlan): string {
-  const lines = [`export COLO_LAB='${plan.name}'`, `export COLO_ENDPOINTS='${coordinatorEndpoints(plan)}'`];
+  const lines = [`export COLO_LAB='${plan.name}'`, `export COLO_CONFIG='${coloctlConfig(plan)}'`];
   const bin = join(plan.runFolder, 'bin');
   if (existsSync(bin)) lines.push(`export PATH="${bin}:$PATH"`);
   lines.push(
@@ -162,5 +163,6 @@ export function environmentText(plan: LabPlan): string {
       .map((host) => host.etcdClientUrl)
       .join(',')}'`,
   );
+  if (plan.tls) lines.push(...Object.entries(etcdctlEnvironment(plan)).map(([name, value]) => `export ${name}='${value}'`));
   return lines.join('\n');
 }

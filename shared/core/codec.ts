@@ -84,6 +84,7 @@ const wanted: z.ZodType<VmWanted> = z.object({
   wanted: z.enum(['running', 'stopped', 'deleted']),
   protect: z.boolean(),
   releasedAtMs: z.number().optional(),
+  asked: count.optional(),
 });
 
 const side: z.ZodType<Side> = z.object({ host: text.min(1), hostId: hostIds, born: epochs });

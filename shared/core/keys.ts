@@ -19,6 +19,8 @@ export interface Keys {
   member(name: string): string;
   /** Sorts by time within a VM, because epochs only grow. */
   historyOf(vm: string, uid: string, epoch: number): string;
+  /** What was asked for, in a ring beside the edges. */
+  askedOf(vm: string, uid: string, place: number): string;
 }
 
 /** `prefix` without a trailing slash, for example `/colo/demo`. */
@@ -38,5 +40,6 @@ export function keysOf(prefix: string): Keys {
     inventoryOf: (host) => `${prefix}/inventory/${host}`,
     member: (name) => `${prefix}/coordinators/${name}`,
     historyOf: (vm, uid, epoch) => `${prefix}/history/${vm}/${uid}/${String(epoch).padStart(12, '0')}`,
+    askedOf: (vm, uid, place) => `${prefix}/history/${vm}/${uid}/asked-${String(place).padStart(4, '0')}`,
   };
 }

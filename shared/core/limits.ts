@@ -61,3 +61,8 @@ export const HEARTBEAT_SUSPECT_AFTER_MS = 300;
 export const HEARTBEAT_SUSPECT_FLOOR_MS = 200;
 /** At least so many beats fit into the time after which a host is suspect. */
 export const HEARTBEAT_SUSPECT_BEATS = 5;
+
+/** A certificate that expires within this is warned of in the log, and again each day. */
+export const CERTIFICATE_EXPIRES_MS = 30 * 24 * 3_600_000;
+/** And within this it is a problem of the cluster in `coloctl status`. */
+export const CERTIFICATE_URGENT_MS = 7 * 24 * 3_600_000;

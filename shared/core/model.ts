@@ -69,6 +69,8 @@ export interface VmWanted {
   readonly protect: boolean;
   /** Failovers up to this one, by its time in the record, count no more against the hourly budget: an operator looked into them. */
   readonly releasedAtMs?: number | undefined;
+  /** Place of the last history entry of this wish in the ring of such entries; absent = none was written. */
+  readonly asked?: number | undefined;
 }
 
 // ---------------------------------------------------------------- what is
@@ -310,6 +312,17 @@ export interface VmReport {
   readonly durationsMs: Readonly<Record<string, number>>;
 }
 
+/** What a daemon says of its own certificate. */
+export interface CertificateReport {
+  /** `agent/host1` and the like. */
+  readonly identity: string;
+  /** Milliseconds since 1970. */
+  readonly notAfterMs: number;
+  readonly serial: string;
+  /** Why newer files are not taken up; null = what is in the files is in use. */
+  readonly problem: string | null;
+}
+
 export interface HostReport {
   readonly host: string;
   readonly hostId: HostId;
@@ -326,4 +339,6 @@ export interface HostReport {
   readonly freeDiskBytes: number;
   /** Last time that etcd answered this agent, milliseconds ago; null = never. */
   readonly etcdSilentMs: number | null;
+  /** The agent's own; null or absent = it runs without certificates. */
+  readonly certificate?: CertificateReport | null;
 }

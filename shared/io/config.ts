@@ -25,8 +25,19 @@ const absolute = z.string().regex(/^\//, 'must be an absolute path');
 const logLevel = z.enum(['debug', 'info', 'warn', 'error']).default('info');
 
 const etcd = z.strictObject({
-  /** `http://ADDRESS:PORT` of each member. */
+  /** `https://ADDRESS:PORT` of each member; `http` in an insecure lab only. */
   endpoints: z.array(z.url({ protocol: /^https?$/ })).min(1),
+  /** The name that members' certificates must bear; absent = the address or name in the endpoint. */
+  serverName: z.string().min(1).optional(),
+});
+
+/** PEM files. They are read again when they change. */
+const tls = z.strictObject({
+  /** Of the authorities that every certificate of the cluster must be signed by. */
+  ca: absolute,
+  /** This daemon's own, which names its role: `colo://role/agent/HOST` or `colo://role/coordinator/NAME`. */
+  certificate: absolute,
+  key: absolute,
 });
 
 const clusterKeys = {
@@ -37,7 +48,8 @@ const clusterKeys = {
     .regex(/^\/[^\s]*[^\s/]$/, 'must begin with / and not end with it')
     .optional(),
   etcd,
-  /** The file needs an explicit yes for plaintext until certificates are configured. */
+  tls: tls.optional(),
+  /** Instead of `tls`: everything in the open, and whoever reaches a port may do all. */
   insecureLab: z.boolean().default(false),
   leaseTtlMs: z.number().int().min(LEASE_TTL_FLOOR_MS).default(LEASE_TTL_MS),
   logLevel,
@@ -66,53 +78,90 @@ const heartbeat = z
   })
   .prefault({});
 
-const agentSchema = z.strictObject({
-  ...clusterKeys,
-  host: name,
-  /** Address of the gRPC server, on the management network. */
-  listen: address,
-  /** What coordinators dial; default `listen`. */
-  advertise: address.optional(),
-  /** IP address of this host on the replication network; QEMU's own streams bind to it and to nothing else. */
-  replicationAddress: z.union([z.ipv4(), z.ipv6()]),
-  /** Journal, images, logs. Survives a reboot. */
-  stateDir: absolute.default('/var/lib/colo-ha'),
-  /** Sockets. Must be short: a unix socket path has at most 107 bytes. */
-  runtimeDir: absolute.default('/run/colo-ha'),
-  /** Bridge for NICs that name none. */
-  bridge: z.string().min(1).max(15).optional(),
-  qemu: z
-    .strictObject({
-      system: z.string().min(1).default('qemu-system-x86_64'),
-      img: z.string().min(1).default('qemu-img'),
-      /** Whom QEMU runs as; default: `colo-qemu` with the launcher `systemd`, else the agent's own user. */
-      user: z
-        .string()
-        .regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'must be the name of a user')
-        .optional(),
-      /** QEMU's own seccomp filter. */
-      sandbox: z.boolean().default(true),
-    })
-    .prefault({}),
-  /** `systemd`: each QEMU in its own transient unit. `detached`: a process of its own session, for machines without systemd. */
-  launcher: z.enum(['systemd', 'detached']).default('systemd'),
-  /** Heartbeats to the hosts that this one shares a VM with. */
-  heartbeat,
-});
+/** Certificates, or an explicit word that there are none; never a bit of both. */
+function securityProblems(config: {
+  readonly tls?: object | undefined;
+  readonly insecureLab: boolean;
+  readonly etcd: { readonly endpoints: readonly string[] };
+}): readonly { readonly path: (string | number)[]; readonly message: string }[] {
+  if (config.tls === undefined && !config.insecureLab)
+    return [
+      { path: ['tls'], message: 'is missing: name ca, certificate and key; or, for a lab without any protection, set insecureLab: true' },
+    ];
+  if (config.tls !== undefined && config.insecureLab)
+    return [{ path: ['insecureLab'], message: 'contradicts tls: there are certificates, or there is no protection' }];
+  const scheme = config.tls === undefined ? 'http' : 'https';
+  return config.etcd.endpoints.flatMap((each, index) =>
+    each.startsWith(`${scheme}:`)
+      ? []
+      : [
+          {
+            path: ['etcd', 'endpoints', index],
+            message: `must begin with ${scheme}://, because tls is ${config.tls === undefined ? 'not ' : ''}set`,
+          },
+        ],
+  );
+}
 
-const coordinatorSchema = z.strictObject({
-  ...clusterKeys,
-  name,
-  listen: address,
-  advertise: address.optional(),
-  /** TCP ports on the replication network that attempts are given from. */
-  ports: z
-    .strictObject({ first: z.number().int().min(1024).max(65535), last: z.number().int().min(1024).max(65535) })
-    .refine((range) => range.last - range.first >= 99, 'must hold at least 100 ports')
-    .default({ first: 20000, last: 29999 }),
-  /** More failovers of one VM within an hour, and it is not protected anew by itself; above 100 = no limit. */
-  failoversPerHour: z.number().int().min(1).default(FAILOVERS_PER_HOUR),
-});
+function checkSecurity<T extends Parameters<typeof securityProblems>[0]>(config: T, context: z.core.$RefinementCtx<T>): void {
+  for (const { path, message } of securityProblems(config)) context.addIssue({ code: 'custom', path, message });
+}
+
+const agentSchema = z
+  .strictObject({
+    ...clusterKeys,
+    host: name,
+    /** Address of the gRPC server, on the management network. */
+    listen: address,
+    /** What coordinators dial; default `listen`. */
+    advertise: address.optional(),
+    /** IP address of this host on the replication network; QEMU's own streams bind to it and to nothing else. */
+    replicationAddress: z.union([z.ipv4(), z.ipv6()]),
+    /** Journal, images, logs. Survives a reboot. */
+    stateDir: absolute.default('/var/lib/colo-ha'),
+    /** Sockets. Must be short: a unix socket path has at most 107 bytes. */
+    runtimeDir: absolute.default('/run/colo-ha'),
+    /** Bridge for NICs that name none. */
+    bridge: z.string().min(1).max(15).optional(),
+    qemu: z
+      .strictObject({
+        system: z.string().min(1).default('qemu-system-x86_64'),
+        img: z.string().min(1).default('qemu-img'),
+        /** Whom QEMU runs as; default: `colo-qemu` with the launcher `systemd`, else the agent's own user. */
+        user: z
+          .string()
+          .regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'must be the name of a user')
+          .optional(),
+        /** QEMU's own seccomp filter. */
+        sandbox: z.boolean().default(true),
+      })
+      .prefault({}),
+    /** `systemd`: each QEMU in its own transient unit. `detached`: a process of its own session, for machines without systemd. */
+    launcher: z.enum(['systemd', 'detached']).default('systemd'),
+    /** Heartbeats to the hosts that this one shares a VM with. */
+    heartbeat,
+  })
+  .superRefine((config, context) => {
+    checkSecurity(config, context);
+    if (config.tls !== undefined && config.heartbeat.keyFile === undefined)
+      context.addIssue({ code: 'custom', path: ['heartbeat', 'keyFile'], message: 'is missing: with tls, heartbeats must be signed too' });
+  });
+
+const coordinatorSchema = z
+  .strictObject({
+    ...clusterKeys,
+    name,
+    listen: address,
+    advertise: address.optional(),
+    /** TCP ports on the replication network that attempts are given from. */
+    ports: z
+      .strictObject({ first: z.number().int().min(1024).max(65535), last: z.number().int().min(1024).max(65535) })
+      .refine((range) => range.last - range.first >= 99, 'must hold at least 100 ports')
+      .default({ first: 20000, last: 29999 }),
+    /** More failovers of one VM within an hour, and it is not protected anew by itself; above 100 = no limit. */
+    failoversPerHour: z.number().int().min(1).default(FAILOVERS_PER_HOUR),
+  })
+  .superRefine(checkSecurity);
 
 export type AgentConfig = z.infer<typeof agentSchema> & { readonly prefix: string; readonly advertise: string };
 export type CoordinatorConfig = z.infer<typeof coordinatorSchema> & { readonly prefix: string; readonly advertise: string };
@@ -131,7 +180,12 @@ export function describeProblems(problems: readonly ConfigProblem[]): string {
 }
 
 /** Parses YAML text against a strict schema and names file, line and key of everything wrong in it. */
-export function parseYaml<T>(file: string, text: string, schema: z.ZodType<T>): Result<T, readonly ConfigProblem[]> {
+export function parseYaml<T>(
+  file: string,
+  text: string,
+  schema: z.ZodType<T>,
+  overrides: Readonly<Record<string, unknown>> = {},
+): Result<T, readonly ConfigProblem[]> {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
   if (document.errors.length > 0) {
@@ -144,9 +198,10 @@ export function parseYaml<T>(file: string, text: string, schema: z.ZodType<T>): 
       })),
     );
   }
-  const value = valueOf(document);
-  if (!value.ok) return fail([{ file, line: 1, key: '', problem: value.error }]);
-  const parsed = schema.safeParse(value.value ?? {});
+  const read = valueOf(document);
+  if (!read.ok) return fail([{ file, line: 1, key: '', problem: read.error }]);
+  const value = read.value ?? {};
+  const parsed = schema.safeParse(typeof value === 'object' && !Array.isArray(value) ? { ...value, ...overrides } : value);
   if (parsed.success) return ok(parsed.data);
   const problems = parsed.error.issues.flatMap((issue) => {
     const unknown = issue.code === 'unrecognized_keys' ? issue.keys : [null];
@@ -184,9 +239,16 @@ function lineOf(document: ReturnType<typeof parseDocument>, path: readonly Prope
   return 1;
 }
 
+/** What the command line adds to a configuration file. */
+export interface ConfigOverrides {
+  /** `--insecure-lab`. */
+  readonly insecureLab?: true;
+}
+
 function load<T extends { cluster: string; prefix?: string | undefined; listen: string; advertise?: string | undefined }>(
   file: string,
   schema: z.ZodType<T>,
+  overrides: ConfigOverrides,
 ): Result<T & { prefix: string; advertise: string }, readonly ConfigProblem[]> {
   let text: string;
   try {
@@ -194,18 +256,18 @@ function load<T extends { cluster: string; prefix?: string | undefined; listen: 
   } catch (error) {
     return fail([{ file, line: 0, key: '', problem: error instanceof Error ? error.message : String(error) }]);
   }
-  const parsed = parseYaml(file, text, schema);
+  const parsed = parseYaml(file, text, schema, { ...overrides });
   if (!parsed.ok) return parsed;
   const config = parsed.value;
   return ok({ ...config, prefix: config.prefix ?? `/colo/${config.cluster}`, advertise: config.advertise ?? config.listen });
 }
 
-export function loadAgentConfig(file: string): Result<AgentConfig, readonly ConfigProblem[]> {
-  return load(file, agentSchema);
+export function loadAgentConfig(file: string, overrides: ConfigOverrides = {}): Result<AgentConfig, readonly ConfigProblem[]> {
+  return load(file, agentSchema, overrides);
 }
 
-export function loadCoordinatorConfig(file: string): Result<CoordinatorConfig, readonly ConfigProblem[]> {
-  return load(file, coordinatorSchema);
+export function loadCoordinatorConfig(file: string, overrides: ConfigOverrides = {}): Result<CoordinatorConfig, readonly ConfigProblem[]> {
+  return load(file, coordinatorSchema, overrides);
 }
 
 /** What `colo-coordinator --dev` runs with. */

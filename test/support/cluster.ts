@@ -162,6 +162,7 @@ export function aCluster() {
     portRange: { first: 20000, last: 29999 },
     failoversPerHour: 12,
     storeDoubt: () => doubt,
+    certificate: () => null,
     mirror: () => ({ snapshot, lost }),
     links: () => links,
     leadership: () => leadership,
@@ -194,7 +195,8 @@ export function aCluster() {
     let exit: number | null = null;
     const world = {
       clock,
-      environment: { COLO_ENDPOINTS: 'one:7500' },
+      environment: { COLO_ENDPOINTS: 'one:7500', COLO_INSECURE_LAB: '1' },
+      secure: () => fail('no certificates here'),
       isTerminal: false,
       colour: false,
       version: '1.2.3',
@@ -203,7 +205,7 @@ export function aCluster() {
       lookAtHost: () => Promise.resolve(aReadyHost()),
       readFile: (path: string) => {
         const text = files[path];
-        if (text === undefined) throw new Error(`ENOENT: no such file or directory, open '${path}'`);
+        if (text === undefined) throw Object.assign(new Error(`ENOENT: no such file or directory, open '${path}'`), { code: 'ENOENT' });
         return text;
       },
       dial,

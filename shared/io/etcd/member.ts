@@ -7,7 +7,12 @@ import { fail, ok, type Result } from '../../core/result.js';
 import type { Clock, StoreError } from '../../ports.js';
 import { storeErrorOf, type CallKind } from './errors.js';
 
-export type EtcdCredentials = NonNullable<IOptions['credentials']>;
+/** With TLS. Asked for each fresh connection, so that the newest certificate is shown. */
+export interface EtcdSecurity {
+  credentials(): NonNullable<IOptions['credentials']>;
+  /** The name that the member's certificate must bear; null = that in the endpoint. */
+  readonly serverName: string | null;
+}
 
 type Policy = NonNullable<NonNullable<IOptions['faultHandling']>['global']>;
 
@@ -44,14 +49,14 @@ const DEADLINE_GRACE_MS = 50;
 export class Member {
   readonly endpoint: string;
   readonly #clock: Clock;
-  readonly #credentials: EtcdCredentials | undefined;
+  readonly #security: EtcdSecurity | null;
   #client: Etcd3 | null = null;
 
   /** `endpoint` is `http://address:port` or `https://...`. Connects at the first call. */
-  constructor(endpoint: string, clock: Clock, credentials?: EtcdCredentials) {
+  constructor(endpoint: string, clock: Clock, security: EtcdSecurity | null = null) {
     this.endpoint = endpoint;
     this.#clock = clock;
-    this.#credentials = credentials;
+    this.#security = security;
   }
 
   /** One call with a deadline. After a failure the next call has a fresh connection. Never throws. */
@@ -99,11 +104,12 @@ export class Member {
 
   /** A connection apart from the calls', for a long stream. The caller closes it. */
   connect(): Etcd3 {
+    const serverName = this.#security?.serverName ?? null;
     return new Etcd3({
       hosts: [this.endpoint],
       faultHandling: { host: () => noPolicy, global: noPolicy },
-      grpcOptions: GRPC_OPTIONS,
-      ...(this.#credentials === undefined ? {} : { credentials: this.#credentials }),
+      grpcOptions: serverName === null ? GRPC_OPTIONS : { ...GRPC_OPTIONS, 'grpc.ssl_target_name_override': serverName },
+      ...(this.#security === null ? {} : { credentials: this.#security.credentials() }),
     });
   }
 

@@ -3,7 +3,7 @@
 import { CompareResult, CompareTarget, type ICompare, type IRequestOp } from 'etcd3';
 import { fail, ok } from '../../core/result.js';
 import type { Clock, Compare, Log, Store, Write } from '../../ports.js';
-import { Member, type EtcdCredentials } from './member.js';
+import { Member, type EtcdSecurity } from './member.js';
 import { createMembers } from './members.js';
 import { openMirror } from './mirror.js';
 import { readKey, readPrefix } from './read.js';
@@ -14,7 +14,8 @@ const HEALTH_KEY = 'health';
 const WELL_MS = 100;
 
 export interface StoreOptions {
-  readonly credentials?: EtcdCredentials;
+  /** Default: plaintext. */
+  readonly security?: EtcdSecurity | null;
 }
 
 /** A store that can be put away; mirrors are closed with it. */
@@ -25,10 +26,11 @@ export interface OpenStore extends Store {
 /** `endpoints` are `http://address:port`, the preferred one first. Connects at the first use. */
 export function openStore(endpoints: readonly string[], clock: Clock, log: Log, options: StoreOptions = {}): OpenStore {
   if (endpoints.length === 0) throw new Error('etcd needs at least one endpoint');
-  const all = endpoints.map((each) => new Member(each, clock, options.credentials));
+  const all = endpoints.map((each) => new Member(each, clock, options.security ?? null));
   const members = createMembers(clock, all, async (member) => {
     const read = await member.call('read', WELL_MS, (client, callOptions) => readKey(client, HEALTH_KEY, callOptions));
-    return read.ok;
+    // Whoever says that we may not read this key has answered all the same.
+    return read.ok || read.error.kind === 'refused';
   });
   const mirrors = new Set<{ close(): void }>();
 

@@ -22,10 +22,17 @@ export interface RpcMethod<Request, Response> {
 }
 
 export interface DialOptions {
-  /** Default: plaintext. */
-  readonly credentials?: ChannelCredentials;
+  /** How connections are secured. Default: not at all. */
+  readonly link?: Link;
   /** HTTP/2 pings while calls are open: each `timeMs`, and the connection is given up `timeoutMs` after one without answer. Default: none. */
   readonly keepalive?: { readonly timeMs: number; readonly timeoutMs: number };
+}
+
+/** Asked for each fresh connection, so that the newest certificate is shown. */
+export interface Link {
+  credentials(): ChannelCredentials;
+  /** Another number = a newer certificate: calls that begin from now on go over a fresh connection, those under way stay on theirs. */
+  version(): number;
 }
 
 export interface FollowOptions {
@@ -59,18 +66,36 @@ export interface Line {
 export function dial(ports: { readonly clock: Clock; readonly random: Random }, address: string, options: DialOptions = {}): Line {
   const { clock, random } = ports;
   const streams = new Set<() => void>();
-  let client: Client | null = null;
+  let connection: Connection | null = null;
   let closed = false;
 
-  function current(): Client {
-    client ??= new Client(address, options.credentials ?? grpcCredentials.createInsecure(), channelOptions(options));
-    return client;
+  /** For one call more; `release` when it is over. */
+  function current(): Connection {
+    const version = options.link?.version() ?? 0;
+    if (connection !== null && connection.version !== version) {
+      connection.isRetired = true;
+      closeUnused(connection);
+      connection = null;
+    }
+    connection ??= {
+      client: new Client(address, options.link?.credentials() ?? grpcCredentials.createInsecure(), channelOptions(options)),
+      version,
+      calls: 0,
+      isRetired: false,
+    };
+    connection.calls += 1;
+    return connection;
+  }
+
+  function release(used: Connection): void {
+    used.calls -= 1;
+    closeUnused(used);
   }
 
   /** Only the connection that failed is dropped: another call may have opened a fresh one meanwhile. */
-  function drop(failed: Client): void {
-    if (client === failed) client = null;
-    failed.close();
+  function drop(failed: Connection): void {
+    if (connection === failed) connection = null;
+    failed.client.close();
   }
 
   function call<Request, Response>(
@@ -86,7 +111,7 @@ export function dial(ports: { readonly clock: Clock; readonly random: Random }, 
         under.cancel();
         resolve(fail({ kind: 'deadline', detail: `no answer within ${deadlineMs} ms` }));
       });
-      const under = used.makeUnaryRequest(
+      const under = used.client.makeUnaryRequest(
         method.path,
         method.requestSerialize,
         method.responseDeserialize,
@@ -95,6 +120,7 @@ export function dial(ports: { readonly clock: Clock; readonly random: Random }, 
         { deadline: Date.now() + deadlineMs },
         (error, value) => {
           cancelGrace();
+          release(used);
           if (error === null && value !== undefined) return resolve(ok(value));
           const failure: RpcError = error === null ? { kind: 'lost', detail: 'an answer without a message' } : rpcErrorOf(error);
           if (failure.kind !== 'refused') drop(used);
@@ -115,7 +141,7 @@ export function dial(ports: { readonly clock: Clock; readonly random: Random }, 
 
     function attempt(): void {
       const used = current();
-      const stream = used.makeServerStreamRequest(
+      const stream = used.client.makeServerStreamRequest(
         method.path,
         method.requestSerialize,
         method.responseDeserialize,
@@ -138,6 +164,7 @@ export function dial(ports: { readonly clock: Clock; readonly random: Random }, 
         handlers.down(error);
       };
       const finish = (): void => {
+        if (!over) release(used);
         over = true;
         silence.stop();
         stream.cancel();
@@ -179,10 +206,22 @@ export function dial(ports: { readonly clock: Clock; readonly random: Random }, 
     close: () => {
       closed = true;
       for (const each of [...streams]) each();
-      client?.close();
-      client = null;
+      connection?.client.close();
+      connection = null;
     },
   };
+}
+
+interface Connection {
+  readonly client: Client;
+  readonly version: number;
+  calls: number;
+  /** A newer certificate has taken its place. */
+  isRetired: boolean;
+}
+
+function closeUnused(connection: Connection): void {
+  if (connection.isRetired && connection.calls === 0) connection.client.close();
 }
 
 function channelOptions(options: DialOptions): ChannelOptions {
@@ -198,6 +237,8 @@ function channelOptions(options: DialOptions): ChannelOptions {
     'grpc.enable_retries': 0,
     'grpc.max_receive_message_length': RPC_MESSAGE_BYTES,
     'grpc.max_send_message_length': RPC_MESSAGE_BYTES,
+    // Who answers is told by the certificate's role. Node complains of an address as the name, so it is given none that means anything.
+    'grpc.ssl_target_name_override': 'colo',
     ...(options.keepalive === undefined
       ? {}
       : { 'grpc.keepalive_time_ms': options.keepalive.timeMs, 'grpc.keepalive_timeout_ms': options.keepalive.timeoutMs }),

@@ -26,6 +26,7 @@ import type {
   TaskState as TaskMessage,
   VmReport as VmMessage,
 } from '../../gen/colo/v1/agent.js';
+import { certificateFromWire, certificateToWire } from './certificate.js';
 import { emptyToNull, Reader, uint32, uint64, whole, type WireProblems, type Words } from './reader.js';
 
 const QEMU_KINDS: Words<QemuReport['kind']> = { absent: true, starting: true, unknown: true, alive: true, hung: true, dead: true };
@@ -59,6 +60,7 @@ export function reportToWire(report: HostReport): HostMessage {
     peersSilentMs: Object.fromEntries(Object.entries(report.peersSilentMs).map(([peer, ms]) => [peer, uint32(ms)])),
     freeDiskBytes: uint64(report.freeDiskBytes),
     etcdSilentMs: report.etcdSilentMs === null ? undefined : uint32(report.etcdSilentMs),
+    certificate: report.certificate ? certificateToWire(report.certificate) : undefined,
   };
 }
 
@@ -82,6 +84,7 @@ export function reportFromWire(message: HostMessage): Result<ReadReport, WirePro
     peersSilentMs: message.peersSilentMs,
     freeDiskBytes: message.freeDiskBytes,
     etcdSilentMs: message.etcdSilentMs ?? null,
+    ...(message.certificate === undefined ? {} : { certificate: certificateFromWire(message.certificate) }),
   };
   return whole(reader, { report, strange: reader.strange() });
 }

@@ -1,7 +1,7 @@
 // What the tests ask of a cluster and how they wait for it: everything by the operator's own program, coloctl, and by signals to processes.
 
 import { tryRun } from '../../../deploy/lab/command.js';
-import { coordinatorEndpoints, type HostPlan, type LabPlan } from '../../../deploy/lab/plan.js';
+import { coloctlEnvironment, type HostPlan, type LabPlan } from '../../../deploy/lab/plan.js';
 import { livingQemus } from '../../../deploy/lab/qemus.js';
 import { programs } from '../../../deploy/lab/tree.js';
 import type { HistoryShape, StatusShape, VmShape } from '../../../coordinator/cli/shapes.js';
@@ -21,7 +21,7 @@ export interface Outcome {
 }
 
 export async function coloctl(plan: LabPlan, args: readonly string[], deadlineMs = CALL_MS): Promise<Outcome> {
-  const environment = { COLO_ENDPOINTS: coordinatorEndpoints(plan) };
+  const environment = coloctlEnvironment(plan);
   const ran = await tryRun(process.execPath, [programs.coloctl, ...args], { deadlineMs, environment });
   return { exit: ran.status, out: ran.stdout, err: ran.stderr };
 }

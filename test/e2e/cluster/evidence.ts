@@ -4,7 +4,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { messageOf, tryRun } from '../../../deploy/lab/command.js';
-import { coordinatorEndpoints, type HostPlan, type LabPlan } from '../../../deploy/lab/plan.js';
+import { coloctlEnvironment, type HostPlan, type LabPlan } from '../../../deploy/lab/plan.js';
 import { livingQemus } from '../../../deploy/lab/qemus.js';
 import { programs } from '../../../deploy/lab/tree.js';
 
@@ -21,7 +21,7 @@ export async function collectEvidence(plan: LabPlan, what: string): Promise<stri
     ['status', '-o', 'json'],
     ['history', '-o', 'json'],
   ])
-    keep(`coloctl-${args.join('-')}.txt`, await said(process.execPath, [programs.coloctl, ...args], coordinatorEndpoints(plan)));
+    keep(`coloctl-${args.join('-')}.txt`, await said(process.execPath, [programs.coloctl, ...args], coloctlEnvironment(plan)));
   for (const host of plan.hosts) keepLogs(host, join(folder, host.name));
   for (const file of filesIn(plan.runFolder, /\.jsonl$/)) keep(basename(file), tail(file));
   for (const qemu of livingQemus(plan)) {
@@ -35,7 +35,7 @@ export async function collectEvidence(plan: LabPlan, what: string): Promise<stri
 
 /** A hang of QEMU itself is said in as many words. */
 async function hung(plan: LabPlan): Promise<string> {
-  const text = await said(process.execPath, [programs.coloctl, 'status', '-o', 'wide'], coordinatorEndpoints(plan));
+  const text = await said(process.execPath, [programs.coloctl, 'status', '-o', 'wide'], coloctlEnvironment(plan));
   const lines = text.split('\n').filter((line) => /qemu hung/.test(line));
   return lines.length === 0 ? '' : `\nQEMU ITSELF HANGS (its stacks are there):\n${lines.join('\n')}`;
 }
@@ -62,11 +62,11 @@ function threadsOf(pid: number): string {
   return parts.map((part) => `--- ${part}\n${tail(part)}\n`).join('');
 }
 
-async function said(program: string, args: readonly string[], endpoints = ''): Promise<string> {
+async function said(program: string, args: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<string> {
   try {
     const ran = await tryRun(program, args, {
       deadlineMs: program === 'gdb' ? STACKS_MS : CALL_MS,
-      environment: endpoints === '' ? {} : { COLO_ENDPOINTS: endpoints },
+      environment,
     });
     return `${ran.stdout}${ran.stderr}(exit status ${ran.status})\n`;
   } catch (error) {

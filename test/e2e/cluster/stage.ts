@@ -33,14 +33,17 @@ export function missing(): string | null {
  * Brings a cluster of three hosts up for the tests of one file, with the VM `demo` running and protected unless `vm` is false. Called within
  * `describe`; the answer gives the plan once the tests run.
  */
-export function useCluster(file: string, { vm = true }: { readonly vm?: boolean } = {}): () => LabPlan {
+export function useCluster(
+  file: string,
+  { vm = true, tls = false }: { readonly vm?: boolean; readonly tls?: boolean } = {},
+): () => LabPlan {
   const name = `${basename(file).split('.')[0]?.slice(0, 10) ?? ''}-${process.pid}`;
   let plan: LabPlan | null = null;
 
   beforeAll(async () => {
     const began = performance.now();
     const report = (line: string): void => console.log(`[${((performance.now() - began) / 1000).toFixed(1).padStart(5)} s] ${line}`);
-    plan = await bringUp({ name, hostCount: 3, qemu: QEMU, vm: null, report });
+    plan = await bringUp({ name, hostCount: 3, qemu: QEMU, tls, vm: null, report });
     if (!vm) return;
     const up = plan;
     await bringUpVm(up, VM, { qemu: QEMU, report }).catch(async (error: unknown) => {

@@ -75,7 +75,7 @@ describe.skipIf(why !== null).each(suites)('the package on Debian %s', { timeout
   const journal = (unit: string): Promise<string> => machine.must(`journalctl --no-pager --output=cat --unit=${unit} | tail -n 30`);
 
   async function status(): Promise<Status> {
-    return JSON.parse((await machine.run(['coloctl', 'status', '--output', 'json'])).out) as Status;
+    return JSON.parse((await machine.run(['coloctl', '--insecure-lab', 'status', '--output', 'json'])).out) as Status;
   }
 
   /** Leader, host and guest are as they should be, and the guest is the QEMU of before. */
@@ -189,7 +189,9 @@ describe.skipIf(why !== null).each(suites)('the package on Debian %s', { timeout
 
     it('starts a guest -> QEMU is in a unit of its own and not in the cgroup of the agent', async () => {
       await machine.write('/root/one.yaml', VM);
-      await machine.must('coloctl vm define -f /root/one.yaml && coloctl vm unprotect one && coloctl vm start one --wait --timeout 60s');
+      await machine.must(
+        'export COLO_INSECURE_LAB=1; coloctl vm define -f /root/one.yaml && coloctl vm unprotect one && coloctl vm start one --wait --timeout 60s',
+      );
       await waitUntilWell();
       qemuPid = await pidOf('colo-vm-one-1');
       expect(qemuPid).toBeGreaterThan(0);

@@ -93,9 +93,36 @@ describe('contact with a peer', () => {
     expect(hearHeartbeat(peer, heartbeat({ session: 's-a', sequence: 9 }), 's-a', at(2_000))).toBe(peer);
   });
 
-  it("the peer's agent starts anew -> its sequence begins anew", () => {
+  it("the peer's agent starts anew -> is heard once it answers our own beats, and its sequence begins anew", () => {
     const peer = hearHeartbeat(newContact, heartbeat({ sequence: 500 }), 's-a', at(1_000));
-    expect(hearHeartbeat(peer, heartbeat({ session: 's-b2', sequence: 1 }), 's-a', at(2_000)).heardAt).toBe(2_000);
+    const unproven = hearHeartbeat(peer, heartbeat({ session: 's-b2', sequence: 1 }), 's-a', at(2_000));
+    expect([unproven.session, unproven.heardAt]).toEqual(['s-b', 1_000]);
+    const told = composeHeartbeat({ cluster: '/c', host: 'a', session: 's-a' }, 1, unproven, [], ticked(50), at(2_010));
+    expect(told.heard?.session).toBe('s-b2');
+    const heard = { session: 's-a', sentAtMs: 2_010, agoMs: 20 };
+    const proven = hearHeartbeat(unproven, heartbeat({ session: 's-b2', sequence: 2, heard }), 's-a', at(2_050));
+    expect([proven.session, proven.heardAt, proven.contactAt]).toEqual(['s-b2', 2_050, 2_030]);
+  });
+
+  it('an old session is played back -> is not heard, proves nothing, and hides the living one from nobody', () => {
+    const fresh = (sentAtMs: number) => ({ session: 's-a', sentAtMs, agoMs: 10 });
+    const recorded = heartbeat({ session: 's-old', sequence: 77, heard: fresh(900) });
+    const before = hearHeartbeat(newContact, recorded, 's-a', at(920));
+    const now = hearHeartbeat(before, heartbeat({ session: 's-new', sequence: 1, heard: fresh(1_900) }), 's-a', at(1_920));
+    expect(now.session).toBe('s-new');
+    // Of a session that we knew.
+    expect(hearHeartbeat(now, { ...recorded, sequence: 99 }, 's-a', at(60_000))).toBe(now);
+    // Of one that we never knew: recorded before we began, or kept from us until now.
+    const unknown = heartbeat({ session: 's-older', sequence: 5, heard: fresh(1_000) });
+    const after = hearHeartbeat(now, unknown, 's-a', at(60_000));
+    expect([after.session, after.heardAt, after.contactAt]).toEqual([now.session, now.heardAt, now.contactAt]);
+    expect(hearHeartbeat(after, heartbeat({ session: 's-new', sequence: 2 }), 's-a', at(60_010)).heardAt).toBe(60_010);
+  });
+
+  it('an echo of what we said long ago -> is no proof that the way is there now', () => {
+    const heard = { session: 's-a', sentAtMs: 100, agoMs: 5 };
+    const peer = hearHeartbeat(newContact, heartbeat({ heard }), 's-a', at(5_000));
+    expect([peer.contactAt, peer.heardUsMs]).toEqual([null, null]);
   });
 
   it('a probe is answered -> proven as of the question, and earlier ones do not count as lost', () => {

@@ -2,7 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { createDefinitions, type CurrentVm, type Refusal } from '../../../coordinator/io/definitions.js';
-import { hostKeyCodec, vmRecordCodec, vmWantedCodec } from '../../../shared/core/codec.js';
+import { historyCodec, hostKeyCodec, vmRecordCodec, vmWantedCodec } from '../../../shared/core/codec.js';
+import { HISTORY_PER_VM } from '../../../shared/core/limits.js';
 import type { VmSpec } from '../../../shared/core/model.js';
 import type { Result } from '../../../shared/core/result.js';
 import { fakeClock, fakeRandom } from '../../fakes/clock.js';
@@ -190,6 +191,22 @@ describe('a wish', () => {
     );
     expect(outcomes.filter((each) => each.ok)).toHaveLength(1);
     expect(stored('web')?.wanted).not.toBe('stopped');
+  });
+
+  it('again and again -> each is in the history with who asked, in a ring that does not grow without end', async () => {
+    const { connect, done, etcd, stored } = aStore();
+    etcd.put(KEYS.spec('web'), vmWantedCodec.encode(aWish({ asked: HISTORY_PER_VM - 2 })));
+    const { definitions } = connect(1);
+    await done(definitions.change('web', 'unprotect', false, 'operator/alice'));
+    await done(definitions.change('web', 'protect', false, 'operator/bob'));
+    const { uid } = aWish();
+    const entry = (place: number) => {
+      const kv = etcd.read(KEYS.askedOf('web', uid, place));
+      const decoded = kv === null ? null : historyCodec.decode(kv.key, kv.value);
+      return decoded?.ok === true ? `${decoded.value.row} ${decoded.value.by}` : null;
+    };
+    expect([entry(HISTORY_PER_VM - 1), entry(0)]).toEqual(['asked-unprotect operator/alice', 'asked-protect operator/bob']);
+    expect(stored('web')?.asked).toBe(0);
   });
 
   it('that is already so -> no write', async () => {

@@ -26,6 +26,8 @@ const aPicture = (change: Partial<ClusterPicture> = {}): ClusterPicture => ({
   coordinators: [],
   unreadable: [],
   storeDoubt: null,
+  certificate: null,
+  wallMs: 0,
   ...change,
 });
 

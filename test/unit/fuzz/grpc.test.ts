@@ -17,6 +17,8 @@ import {
   RecoverRequest,
 } from '../../../shared/gen/colo/v1/coordinator.js';
 import { systemClock } from '../../../shared/io/clock.js';
+import { GUARD_LIMITS } from '../../../shared/io/rpc/guard.js';
+import { insecureLab } from '../../../shared/io/rpc/security.js';
 import { serveGrpc, type GrpcServer } from '../../../shared/io/rpc/server.js';
 import { orderToWire } from '../../../shared/io/wire/order.js';
 import { specToWire } from '../../../shared/io/wire/spec.js';
@@ -49,10 +51,16 @@ beforeAll(async () => {
     probe: () => Promise.resolve(),
   };
   const coordinator = { name: 'colo.v1.CoordinatorService', definition: CoordinatorServiceService, implementation: cluster.api.service };
-  const served = await serveGrpc(systemClock(), {
-    address: '127.0.0.1:0',
-    services: [agentService({ clock: systemClock(), log }, face), coordinator],
-  });
+  const served = await serveGrpc(
+    { clock: systemClock(), log },
+    {
+      address: '127.0.0.1:0',
+      security: insecureLab,
+      // One caller makes all the calls here, as fast as it can.
+      limits: { guard: { ...GUARD_LIMITS, calls: { perSecond: 1e6, burst: 1e6 }, callsAtOnce: 1e6, streamsAtOnce: 1e6 } },
+      services: [agentService({ clock: systemClock(), log }, face), coordinator],
+    },
+  );
   if (!served.ok) throw new Error(served.error);
   server = served.value;
   client = new Client(`127.0.0.1:${server.port}`, credentials.createInsecure(), { 'grpc.max_send_message_length': -1 });

@@ -12,6 +12,7 @@ import { AgentServiceService, HostReport as HostMessage, type AgentServiceServer
 import { systemClock } from '../../../shared/io/clock.js';
 import { systemRandom } from '../../../shared/io/random.js';
 import { dial } from '../../../shared/io/rpc/client.js';
+import { insecureLab } from '../../../shared/io/rpc/security.js';
 import { serveGrpc, type GrpcServer } from '../../../shared/io/rpc/server.js';
 import { reportToWire } from '../../../shared/io/wire/report.js';
 import { fakeLog } from '../../fakes/clock.js';
@@ -57,7 +58,7 @@ class Agent {
   }
 
   async serve(address = '127.0.0.1:0'): Promise<GrpcServer> {
-    const server = await serveGrpc(ports.clock, { address, services: [agentService(ports, this.face)] });
+    const server = await serveGrpc(ports, { address, security: insecureLab, services: [agentService(ports, this.face)] });
     if (!server.ok) throw new Error(server.error);
     cleanups.push(() => server.value.close(0));
     return server.value;
@@ -168,7 +169,11 @@ describe('a followed agent', () => {
       ...(hung.implementation as AgentServiceServer),
       watch: (call) => call.write(reportToWire(aReport())),
     };
-    const server = await serveGrpc(ports.clock, { address: '127.0.0.1:0', services: [{ ...hung, implementation: silent }] });
+    const server = await serveGrpc(ports, {
+      address: '127.0.0.1:0',
+      security: insecureLab,
+      services: [{ ...hung, implementation: silent }],
+    });
     if (!server.ok) throw new Error(server.error);
     cleanups.push(() => server.value.close(0));
     const { agents, link } = coordinator(400);

@@ -14,11 +14,13 @@ import {
 import { systemClock } from '../../../shared/io/clock.js';
 import { systemRandom } from '../../../shared/io/random.js';
 import { dial, type DialOptions, type Line } from '../../../shared/io/rpc/client.js';
+import { insecureLab } from '../../../shared/io/rpc/security.js';
 import { serveGrpc, type GrpcServer } from '../../../shared/io/rpc/server.js';
+import { fakeLog } from '../../fakes/clock.js';
 import { eventually } from '../../support/wait.js';
 
 const clock = systemClock();
-const ports = { clock, random: systemRandom() };
+const ports = { clock, random: systemRandom(), log: fakeLog() };
 const cleanups: (() => unknown)[] = [];
 
 afterEach(async () => {
@@ -35,8 +37,9 @@ async function serve(change: Partial<AgentServiceServer> = {}, address = '127.0.
     probe: (_call, answer) => answer({ code: status.FAILED_PRECONDITION, details: 'not now' }),
     ...change,
   };
-  const server = await serveGrpc(clock, {
+  const server = await serveGrpc(ports, {
     address,
+    security: insecureLab,
     services: [{ name: 'colo.v1.AgentService', definition: AgentServiceService, implementation }],
   });
   if (!server.ok) throw new Error(server.error);
@@ -249,7 +252,7 @@ describe('every server', () => {
 
   it('whose address is taken -> says so as a value', async () => {
     const { port } = await serve();
-    const second = await serveGrpc(clock, { address: `127.0.0.1:${port}`, services: [] });
+    const second = await serveGrpc(ports, { security: insecureLab, address: `127.0.0.1:${port}`, services: [] });
     expect(second).toMatchObject({ ok: false, error: expect.stringContaining(`127.0.0.1:${port}`) as string });
   });
 

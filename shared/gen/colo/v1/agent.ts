@@ -20,7 +20,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { Ports, VmSpec } from "./common.js";
+import { Certificate, Ports, VmSpec } from "./common.js";
 
 /** What a colo-agent offers to coordinators: the truth about its host, and the carrying out of orders. */
 
@@ -137,7 +137,11 @@ export interface HostReport {
   peersSilentMs: { [key: string]: number };
   freeDiskBytes: number;
   /** Milliseconds since etcd last answered; absent = never. */
-  etcdSilentMs?: number | undefined;
+  etcdSilentMs?:
+    | number
+    | undefined;
+  /** The agent's own; absent = it runs without certificates. */
+  certificate: Certificate | undefined;
 }
 
 export interface HostReport_PeersSilentMsEntry {
@@ -1811,6 +1815,7 @@ function createBaseHostReport(): HostReport {
     peersSilentMs: {},
     freeDiskBytes: 0,
     etcdSilentMs: undefined,
+    certificate: undefined,
   };
 }
 
@@ -1845,6 +1850,9 @@ export const HostReport: MessageFns<HostReport> = {
     }
     if (message.etcdSilentMs !== undefined) {
       writer.uint32(80).uint32(message.etcdSilentMs);
+    }
+    if (message.certificate !== undefined) {
+      Certificate.encode(message.certificate, writer.uint32(90).fork()).join();
     }
     return writer;
   },
@@ -1945,6 +1953,14 @@ export const HostReport: MessageFns<HostReport> = {
             message.etcdSilentMs = reader.uint32();
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.certificate = Certificate.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2013,6 +2029,7 @@ export const HostReport: MessageFns<HostReport> = {
         : isSet(object.etcd_silent_ms)
         ? globalThis.Number(object.etcd_silent_ms)
         : undefined,
+      certificate: isSet(object.certificate) ? Certificate.fromJSON(object.certificate) : undefined,
     };
   },
 
@@ -2054,6 +2071,9 @@ export const HostReport: MessageFns<HostReport> = {
     if (message.etcdSilentMs !== undefined) {
       obj.etcdSilentMs = Math.round(message.etcdSilentMs);
     }
+    if (message.certificate !== undefined) {
+      obj.certificate = Certificate.toJSON(message.certificate);
+    }
     return obj;
   },
 
@@ -2080,6 +2100,9 @@ export const HostReport: MessageFns<HostReport> = {
     );
     message.freeDiskBytes = object.freeDiskBytes ?? 0;
     message.etcdSilentMs = object.etcdSilentMs ?? undefined;
+    message.certificate = (object.certificate !== undefined && object.certificate !== null)
+      ? Certificate.fromPartial(object.certificate)
+      : undefined;
     return message;
   },
 };
@@ -3323,6 +3346,7 @@ export const VmReport_DurationsMsEntry: MessageFns<VmReport_DurationsMsEntry> = 
   },
 };
 
+/** Coordinators alone may call any of it: see shared/core/access.ts. */
 export type AgentServiceService = typeof AgentServiceService;
 export const AgentServiceService = {
   /** The whole state of the host: at once, on each change, and at least every interval. Level-triggered: a report replaces the last one. */

@@ -17,6 +17,17 @@ export interface Side {
   born: number;
 }
 
+/** A daemon's own certificate. */
+export interface Certificate {
+  /** Role and name, for example agent/host1. */
+  identity: string;
+  /** Milliseconds since 1970; the gauge colo_cert_expiry_timestamp_seconds is a thousandth of it. */
+  notAfterMs: number;
+  serial: string;
+  /** Why newer files are not taken up; empty = what is in the files is in use. */
+  problem: string;
+}
+
 /** TCP ports of one attempt on the replication network. */
 export interface Ports {
   migration: number;
@@ -191,6 +202,127 @@ export const Side: MessageFns<Side> = {
     message.host = object.host ?? "";
     message.hostId = object.hostId ?? "";
     message.born = object.born ?? 0;
+    return message;
+  },
+};
+
+function createBaseCertificate(): Certificate {
+  return { identity: "", notAfterMs: 0, serial: "", problem: "" };
+}
+
+export const Certificate: MessageFns<Certificate> = {
+  encode(message: Certificate, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.identity !== "") {
+      writer.uint32(10).string(message.identity);
+    }
+    if (message.notAfterMs !== 0) {
+      writer.uint32(16).uint64(message.notAfterMs);
+    }
+    if (message.serial !== "") {
+      writer.uint32(26).string(message.serial);
+    }
+    if (message.problem !== "") {
+      writer.uint32(34).string(message.problem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Certificate {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCertificate();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.identity = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.notAfterMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.serial = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Certificate {
+    return {
+      identity: isSet(object.identity) ? globalThis.String(object.identity) : "",
+      notAfterMs: isSet(object.notAfterMs)
+        ? globalThis.Number(object.notAfterMs)
+        : isSet(object.not_after_ms)
+        ? globalThis.Number(object.not_after_ms)
+        : 0,
+      serial: isSet(object.serial) ? globalThis.String(object.serial) : "",
+      problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
+    };
+  },
+
+  toJSON(message: Certificate): unknown {
+    const obj: any = {};
+    if (message.identity !== "") {
+      obj.identity = message.identity;
+    }
+    if (message.notAfterMs !== 0) {
+      obj.notAfterMs = Math.round(message.notAfterMs);
+    }
+    if (message.serial !== "") {
+      obj.serial = message.serial;
+    }
+    if (message.problem !== "") {
+      obj.problem = message.problem;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Certificate>, I>>(base?: I): Certificate {
+    return Certificate.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Certificate>, I>>(object: I): Certificate {
+    const message = createBaseCertificate();
+    message.identity = object.identity ?? "";
+    message.notAfterMs = object.notAfterMs ?? 0;
+    message.serial = object.serial ?? "";
+    message.problem = object.problem ?? "";
     return message;
   },
 };

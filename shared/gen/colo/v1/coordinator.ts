@@ -20,7 +20,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { VmSpec } from "./common.js";
+import { Certificate, VmSpec } from "./common.js";
 
 /** What any colo-coordinator offers to operators: the cluster's state, its history, and the definition of VMs. */
 
@@ -101,9 +101,14 @@ export interface Status {
   problem: string;
   /** Which coordinator answered. */
   answeredBy: string;
-  /** Empty = well; store (etcd has no quorum, so what is shown is old), leader (nobody leads) or data (a value cannot be read). */
+  /**
+   * Empty = well; store (etcd has no quorum, so what is shown is old), leader (nobody leads), data (a value cannot be read)
+   * or certificate (one has expired or soon will, or newer files are not usable).
+   */
   problemKind: string;
   coordinators: CoordinatorStatus[];
+  /** Of the coordinator that answers and of the agents that it hears; empty = without certificates. */
+  certificates: Certificate[];
 }
 
 export interface ListHistoryRequest {
@@ -1237,6 +1242,7 @@ function createBaseStatus(): Status {
     answeredBy: "",
     problemKind: "",
     coordinators: [],
+    certificates: [],
   };
 }
 
@@ -1268,6 +1274,9 @@ export const Status: MessageFns<Status> = {
     }
     for (const v of message.coordinators) {
       CoordinatorStatus.encode(v!, writer.uint32(74).fork()).join();
+    }
+    for (const v of message.certificates) {
+      Certificate.encode(v!, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -1357,6 +1366,14 @@ export const Status: MessageFns<Status> = {
             message.coordinators.push(CoordinatorStatus.decode(reader, reader.uint32()));
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.certificates.push(Certificate.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1390,6 +1407,9 @@ export const Status: MessageFns<Status> = {
       coordinators: globalThis.Array.isArray(object?.coordinators)
         ? object.coordinators.map((e: any) => CoordinatorStatus.fromJSON(e))
         : [],
+      certificates: globalThis.Array.isArray(object?.certificates)
+        ? object.certificates.map((e: any) => Certificate.fromJSON(e))
+        : [],
     };
   },
 
@@ -1422,6 +1442,9 @@ export const Status: MessageFns<Status> = {
     if (message.coordinators?.length) {
       obj.coordinators = message.coordinators.map((e) => CoordinatorStatus.toJSON(e));
     }
+    if (message.certificates?.length) {
+      obj.certificates = message.certificates.map((e) => Certificate.toJSON(e));
+    }
     return obj;
   },
 
@@ -1439,6 +1462,7 @@ export const Status: MessageFns<Status> = {
     message.answeredBy = object.answeredBy ?? "";
     message.problemKind = object.problemKind ?? "";
     message.coordinators = object.coordinators?.map((e) => CoordinatorStatus.fromPartial(e)) || [];
+    message.certificates = object.certificates?.map((e) => Certificate.fromPartial(e)) || [];
     return message;
   },
 };
@@ -3261,6 +3285,10 @@ export const Explanation: MessageFns<Explanation> = {
   },
 };
 
+/**
+ * Who may call what is in shared/core/access.ts: viewers and operators read, operators change. PERMISSION_DENIED says which role it takes,
+ * RESOURCE_EXHAUSTED that a peer calls too often or holds too many streams.
+ */
 export type CoordinatorServiceService = typeof CoordinatorServiceService;
 export const CoordinatorServiceService = {
   getStatus: {
