@@ -1,7 +1,7 @@
 // A cluster of real etcd members on loopback ports, each a child of the test, ended by its own process id.
 
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +12,7 @@ const CANDIDATES = [process.env['COLO_ETCD'] ?? '', '/var/cache/colo-ha/qemu-11.
 
 /** Null = these tests cannot run here. */
 export const etcdBinary: string | null = CANDIDATES.find((each) => each !== '' && existsSync(each)) ?? null;
+const STOPPED_MS = 2_000;
 export const whySkipped = `no etcd at any of ${CANDIDATES.filter((each) => each !== '').join(', ')}`;
 
 export interface EtcdMember {
@@ -55,7 +56,7 @@ export async function startEtcd(size: number): Promise<EtcdCluster> {
       );
     };
     start();
-    return { endpoint: url(index), start, signal: (signal) => void child?.kill(signal), child: () => child };
+    return { endpoint: url(index), start, signal: (signal) => send(child, signal), child: () => child };
   });
   const endpoints = members.map((each) => each.endpoint);
 
@@ -126,4 +127,19 @@ export async function freePorts(count: number): Promise<number[]> {
   const ports = servers.map((each) => (each.address() as { port: number }).port);
   await Promise.all(servers.map((each) => new Promise((resolve) => each.close(resolve))));
   return ports;
+}
+
+/** SIGSTOP takes effect when each thread next comes to the kernel; a request that is under way would still be answered. */
+function send(child: ChildProcess | null, signal: NodeJS.Signals): void {
+  child?.kill(signal);
+  const pid = child?.pid;
+  if (signal !== 'SIGSTOP' || pid === undefined) return;
+  const until = performance.now() + STOPPED_MS;
+  while (performance.now() < until) {
+    const states = readdirSync(`/proc/${pid}/task`).map(
+      (task) => / ([A-Z]) /.exec(readFileSync(`/proc/${pid}/task/${task}/stat`, 'utf8'))?.[1],
+    );
+    if (states.every((state) => state === 'T')) return;
+  }
+  throw new Error(`etcd ${pid} has not stopped within ${STOPPED_MS} ms`);
 }
