@@ -1,5 +1,6 @@
 // What the cluster's own papers say against it: the history must be one unbroken line, and in no epoch may two QEMUs have run the guest alone.
 
+import { ASKED_ROW } from '../../coordinator/core/asked.js';
 import type { HistoryEntry } from '../../shared/gen/colo/v1/coordinator.js';
 
 /** An agent's journal said that this QEMU runs the guest alone by an order of that epoch. */
@@ -12,7 +13,9 @@ export interface Release {
 type Entry = Pick<HistoryEntry, 'epoch' | 'from' | 'to' | 'row' | 'primary'>;
 
 export function paperViolations(history: readonly Entry[], releases: readonly Release[]): readonly string[] {
-  return [...lineViolations(history), ...releaseViolations(history, releases)];
+  // What somebody asked for stands beside the edges, and is none.
+  const edges = history.filter((entry) => !entry.row.startsWith(ASKED_ROW));
+  return [...lineViolations(edges), ...releaseViolations(edges, releases)];
 }
 
 /** Each edge raises the epoch by one and goes on from where the one before ended. */

@@ -107,8 +107,15 @@ describe.skipIf(cannot !== null)('procedures on real QEMU', { timeout: 120_000 }
     await expectProtected(primary, secondary);
   }
 
+  async function factsBetweenCheckpoints(host: Host): Promise<Awaited<ReturnType<Host['facts']>>> {
+    let facts = await host.facts();
+    await expect.poll(async () => facts.running || (facts = await host.facts()).running, { timeout: 10_000 }).toBe(true);
+    return facts;
+  }
+
   async function expectProtected(primary: Host, secondary: Host): Promise<void> {
-    const [ours, theirs] = [await primary.facts(), await secondary.facts()];
+    // A checkpoint that is under way stops both guests for a moment.
+    const [ours, theirs] = [await factsBetweenCheckpoints(primary), await factsBetweenCheckpoints(secondary)];
     expect(ours).toMatchObject({ role: 'primary', running: true, colo: { mode: 'primary' }, migration: { status: 'colo' } });
     expect(theirs).toMatchObject({ role: 'secondary', running: true, colo: { mode: 'secondary' }, replication: 'clean' });
     expect(ours.filters.map((filter) => filter.id)).toEqual(expect.arrayContaining(['m0', 'redire0', 'redire1', 'comp0']));
