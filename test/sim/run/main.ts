@@ -18,6 +18,9 @@ import { search, type Searched, type SearchOptions } from './search.js';
 import { tellStories } from './stories.js';
 import { writeStories } from './story.js';
 
+/** In the model a secondary's failing disk is told by its replication status before its own guest meets it; the table's unit test has this row. */
+const OUTSIDE_THE_MODEL: ReadonlySet<string> = new Set(['secondary-disk-lost']);
+
 const HELP = `npm run sim -- --seed S          runs the scenarios of one world and prints the event log
 npm run sim -- --seconds N       searches for so long, with all cores
 npm run sim -- --scenarios N     searches until so many scenarios are done
@@ -90,9 +93,6 @@ async function main(): Promise<void> {
   if (values.report !== undefined) writeFileSync(values.report, reportOf(verdicts));
   process.exitCode = verdicts.some(({ problems }) => problems.length > 0) ? 1 : 0;
 }
-
-/** In the model a secondary's failing disk is told by its replication status before its own guest meets it; the table's unit test has this row. */
-const OUTSIDE_THE_MODEL: ReadonlySet<string> = new Set(['secondary-disk-lost']);
 
 async function carryOut(wish: Wish): Promise<readonly Verdict[]> {
   const coverage = nothingCovered();
