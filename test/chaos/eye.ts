@@ -10,7 +10,7 @@ import { systemClock } from '../../shared/io/clock.js';
 import { systemRandom } from '../../shared/io/random.js';
 import { dial } from '../../shared/io/rpc/client.js';
 import { waitFor } from '../support/wait.js';
-import type { Release } from './verdicts.js';
+import { isEdge, type Release } from './verdicts.js';
 
 const CALL_MS = 600;
 const LOOK_EVERY_MS = 150;
@@ -23,7 +23,7 @@ export interface Picture {
 export interface Eye {
   /** The newest answer of any coordinator; null before the first one. */
   last(): Picture | null;
-  /** All entries that were ever seen, oldest first. */
+  /** All edges that were ever seen, by epoch, oldest first. */
   history(): readonly HistoryEntry[];
   /** Every time that a journal said that a QEMU runs the guest alone. */
   releases(): readonly Release[];
@@ -59,7 +59,7 @@ export function openEye(plan: LabPlan, vm: string): Eye {
   async function refresh(): Promise<void> {
     for (const line of lines) {
       const answer = await line.call(coordinatorService.listHistory, { vm, limit: 200, sinceMs: 0 }, CALL_MS);
-      if (answer.ok) for (const entry of answer.value.entries) entries.set(entry.epoch, entry);
+      if (answer.ok) for (const entry of answer.value.entries.filter(isEdge)) entries.set(entry.epoch, entry);
     }
   }
 

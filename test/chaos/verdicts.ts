@@ -10,11 +10,13 @@ export interface Release {
   readonly epoch: number;
 }
 
+/** What somebody asked for stands in the history beside the edges, under the epoch of the edge before it, and is none itself. */
+export const isEdge = ({ row }: Pick<HistoryEntry, 'row'>): boolean => !row.startsWith(ASKED_ROW);
+
 type Entry = Pick<HistoryEntry, 'epoch' | 'from' | 'to' | 'row' | 'primary'>;
 
-export function paperViolations(history: readonly Entry[], releases: readonly Release[]): readonly string[] {
-  // What somebody asked for stands beside the edges, and is none.
-  const edges = history.filter((entry) => !entry.row.startsWith(ASKED_ROW));
+/** `edges`: by epoch, oldest first. */
+export function paperViolations(edges: readonly Entry[], releases: readonly Release[]): readonly string[] {
   return [...lineViolations(edges), ...releaseViolations(edges, releases)];
 }
 

@@ -10,7 +10,7 @@ import { emissionViolations } from '../../chaos/emissions.js';
 import { historyViolations, lostWrites, type ClientLog } from '../../chaos/operations.js';
 import { planOf } from '../../chaos/plan.js';
 import { crashesIn } from '../../chaos/qemu-deaths.js';
-import { paperViolations } from '../../chaos/verdicts.js';
+import { isEdge, paperViolations } from '../../chaos/verdicts.js';
 
 const OLD = '0000000a';
 const NEW = '0000000b';
@@ -171,6 +171,12 @@ describe('the papers', () => {
   it('on which a coordinator suspected a split -> is found', () => {
     expect(violationsIn(evidence({ splits: ['epoch 7: it runs alone on a and b'] }))).toEqual([
       expect.stringMatching(/SPLIT SUSPECTED in epoch 7/),
+    ]);
+  });
+  it('with what somebody asked for beside the edge of the same epoch -> only the edge is one', () => {
+    expect([entry(4, 'protected', 'verdict', 'b', 'link-cut'), entry(4, 'verdict', 'verdict', 'b', 'asked-stop')].map(isEdge)).toEqual([
+      true,
+      false,
     ]);
   });
   it('with a hole in the history -> is found', () => {
