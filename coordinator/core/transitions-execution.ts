@@ -2,6 +2,7 @@
 
 import { deathOf, diedAlone, diskOf, promotedDisk } from './aftermath.js';
 import { edge, evidenceOf, failedTask, type Change, type Row } from './rows.js';
+import { AGENT_RESTARTED_WITHIN_MS } from '../../shared/core/limits.js';
 import type { VmView } from './view.js';
 
 export const executionRows: readonly Row[] = [
@@ -108,10 +109,13 @@ function executing(view: VmView): Change {
   const { name } = view.wanted.spec;
   if (a?.qemu === 'unheard') {
     const { host } = a.side;
+    const waits = `verdict for ${host}, whose agent is not heard`;
+    // An agent that is merely started again is soon back, and nobody is to be led to give up what its QEMU answers meanwhile.
+    if (view.epochAgeMs < AGENT_RESTARTED_WITHIN_MS) return { kind: 'hold', reason: `${waits}: it is waited for` };
     return {
       kind: 'hold',
       reason:
-        `verdict for ${host}, whose agent is not heard; the other copy is older and only an operator may choose it: ` +
+        `${waits}: bring ${host} or its agent back. The other copy is older; only if ${host} is powered off for certain: ` +
         `coloctl failover ${name} --force --declare-off ${host}`,
     };
   }

@@ -117,23 +117,35 @@ function heardAt(lines: readonly ProbeLine[]): readonly number[] {
 
 /** Over the whole log, or only over gaps that end after `afterMonoMs`. */
 export function maxGap(lines: readonly ProbeLine[], afterMonoMs = -Infinity): Gap | null {
-  const moments = heardAt(lines);
-  let longest: Gap | null = null;
-  for (const [position, to] of moments.entries()) {
-    const from = moments[position - 1];
-    if (from === undefined || to < afterMonoMs) continue;
-    if (longest === null || to - from > longest.ms) longest = { ms: to - from, fromMonoMs: from, toMonoMs: to };
-  }
-  return longest;
+  return longest(gapsIn(lines).filter((gap) => gap.toMonoMs >= afterMonoMs));
 }
 
 /** The gap into which a fault fell, or the first one after it that is the longest within `windowMs`. */
 export function gapAround(lines: readonly ProbeLine[], faultMonoMs: number, windowMs: number): Gap | null {
-  return maxGap(
-    lines.filter((line) => !('monoMs' in line) || line.monoMs <= faultMonoMs + windowMs),
-    faultMonoMs,
-  );
+  return longest(gapsIn(lines).filter((gap) => gap.toMonoMs >= faultMonoMs && gap.toMonoMs <= faultMonoMs + windowMs));
 }
+
+/** What a fault itself cost: the longest gap after it that had begun when the guest ran alone. */
+export function gapOfFault(lines: readonly ProbeLine[], faultMonoMs: number, aloneMonoMs: number): Gap | null {
+  return longest(gapsIn(lines).filter((gap) => gap.toMonoMs >= faultMonoMs && gap.fromMonoMs <= aloneMonoMs));
+}
+
+/** What making the next pair cost: the longest gap that began after the guest ran alone and until the pair was there. */
+export function gapOfPairing(lines: readonly ProbeLine[], aloneMonoMs: number, protectedMonoMs: number): Gap | null {
+  return longest(gapsIn(lines).filter((gap) => gap.fromMonoMs > aloneMonoMs && gap.fromMonoMs <= protectedMonoMs));
+}
+
+function gapsIn(lines: readonly ProbeLine[]): readonly Gap[] {
+  const moments = heardAt(lines);
+  return moments.slice(1).map((to, position) => {
+    const from = moments[position] ?? to;
+    return { ms: to - from, fromMonoMs: from, toMonoMs: to };
+  });
+}
+
+/** The first of the longest. */
+const longest = (gaps: readonly Gap[]): Gap | null =>
+  gaps.reduce<Gap | null>((best, gap) => (best === null || gap.ms > best.ms ? gap : best), null);
 
 /** Nearest rank: always a value that was really seen. An empty list has none and is not to be asked about. */
 export function quantile(values: readonly number[], part: number): number {

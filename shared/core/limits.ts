@@ -25,6 +25,8 @@ export const ORDER_REPEAT_MS = 500;
 export const LATE_TICK_MS = 150;
 /** A QEMU that stays `unknown` (agent adopting) counts as hung after so long (SAFETY 9, row 17). */
 export const UNKNOWN_COUNTS_AS_HUNG_MS = 2_000;
+/** An agent that was only started again is heard by then, also where starting Node.js takes seconds; before, nobody is told to give its QEMU up. */
+export const AGENT_RESTARTED_WITHIN_MS = 10_000;
 /** Starting a QEMU and having it answer. TCG on a busy machine needs seconds. */
 export const START_MS = 30_000;
 /** One protection attempt, from ordering the secondary to the proof. Copies of big guests need longer: see the spec's bandwidth. */

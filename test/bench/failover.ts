@@ -4,7 +4,7 @@
 import { coloctl, waitForVm } from '../../deploy/lab/coloctl.js';
 import { LabError, waitFor } from '../../deploy/lab/command.js';
 import type { LabPlan } from '../../deploy/lab/plan.js';
-import { gapAround, summarise } from '../../deploy/lab/probe-analysis.js';
+import { gapOfFault, gapOfPairing, summarise } from '../../deploy/lab/probe-analysis.js';
 import { startProber } from '../../deploy/lab/prober.js';
 import { killSide, sideOf, type Blow, type Role } from '../../deploy/lab/sides.js';
 import { table, type Series } from './report.js';
@@ -13,7 +13,6 @@ const VM = 'demo';
 const PROTECT_MS = 180_000;
 const ANSWER_MS = 60_000;
 const CALM_ANSWERS = 40;
-const GAP_WINDOW_MS = 10_000;
 
 interface Entry {
   readonly at: string;
@@ -29,10 +28,11 @@ export interface FailoverResult {
 }
 
 export async function benchFailover(plan: LabPlan, rounds: number, report: (line: string) => void): Promise<FailoverResult> {
-  const series: Record<Role, { saved: number[]; executed: number[]; alone: number[]; gap: number[]; again: number[] }> = {
-    primary: { saved: [], executed: [], alone: [], gap: [], again: [] },
-    secondary: { saved: [], executed: [], alone: [], gap: [], again: [] },
-  };
+  const series: Record<Role, { saved: number[]; executed: number[]; alone: number[]; gap: number[]; pairing: number[]; again: number[] }> =
+    {
+      primary: { saved: [], executed: [], alone: [], gap: [], pairing: [], again: [] },
+      secondary: { saved: [], executed: [], alone: [], gap: [], pairing: [], again: [] },
+    };
   await waitForVm(plan, VM, 'protected', PROTECT_MS);
   const client = startProber(plan, { probe: 'closed-loop' });
   await client.waitForMore(CALM_ANSWERS, ANSWER_MS);
@@ -44,17 +44,20 @@ export async function benchFailover(plan: LabPlan, rounds: number, report: (line
     await waitForVm(plan, VM, 'protected', PROTECT_MS);
     const savedMs = Date.parse(verdict.at) + (executed.durationsMs['verdict'] ?? Number.NaN) - blow.wallMs;
     const aloneMs = Date.parse(executed.at) - blow.wallMs;
-    const gapMs = gapAround(client.lines(), blow.monoMs, GAP_WINDOW_MS)?.ms ?? Number.NaN;
+    const againMonoMs = Number(process.hrtime.bigint()) / 1e6;
+    await client.waitForMore(CALM_ANSWERS, ANSWER_MS);
+    const gapMs = gapOfFault(client.lines(), blow.monoMs, blow.monoMs + aloneMs)?.ms ?? Number.NaN;
+    const pairingMs = gapOfPairing(client.lines(), blow.monoMs + aloneMs, againMonoMs)?.ms ?? Number.NaN;
     const into = series[role];
     into.saved.push(savedMs);
     into.executed.push(aloneMs - savedMs);
     into.alone.push(aloneMs);
     into.gap.push(gapMs);
-    into.again.push(Number(process.hrtime.bigint()) / 1e6 - blow.monoMs);
+    into.pairing.push(pairingMs);
+    into.again.push(againMonoMs - blow.monoMs);
     report(
-      `${round + 1}/${2 * rounds} ${role} killed: verdict ${Math.round(savedMs)} ms, alone ${Math.round(aloneMs)} ms, client gap ${Math.round(gapMs)} ms`,
+      `${round + 1}/${2 * rounds} ${role} killed: verdict ${Math.round(savedMs)} ms, alone ${Math.round(aloneMs)} ms, client gap ${Math.round(gapMs)} ms, ${Math.round(pairingMs)} ms at the next pair`,
     );
-    await client.waitForMore(CALM_ANSWERS, ANSWER_MS);
   }
   const seen = summarise(await client.stop());
   const held =
@@ -68,11 +71,13 @@ export async function benchFailover(plan: LabPlan, rounds: number, report: (line
     { name: `${role} killed: verdict -> running alone`, values: series[role].executed },
     { name: `${role} killed: fault -> running alone`, values: series[role].alone },
     { name: `${role} killed: client gap`, values: series[role].gap },
+    { name: `${role} killed: client gap at the next pair`, values: series[role].pairing },
     { name: `${role} killed: fault -> protected again`, values: series[role].again },
   ]);
   const both: Series[] = [
     { name: 'both: fault -> running alone', values: [...series.primary.alone, ...series.secondary.alone] },
     { name: 'both: client gap', values: [...series.primary.gap, ...series.secondary.gap] },
+    { name: 'both: client gap at the next pair', values: [...series.primary.pairing, ...series.secondary.pairing] },
   ];
   const verdict = held
     ? `One connection through all of it, ${seen.answers} answers, no counter missing.`

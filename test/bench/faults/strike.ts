@@ -4,7 +4,7 @@
 import { LabError, waitFor } from '../../../deploy/lab/command.js';
 import { clusterStatus, type ClusterStatus, type VmState } from '../../../deploy/lab/coloctl.js';
 import { members, type HostPlan, type LabPlan } from '../../../deploy/lab/plan.js';
-import { gapAround } from '../../../deploy/lab/probe-analysis.js';
+import { gapAround, gapOfFault } from '../../../deploy/lab/probe-analysis.js';
 import type { Prober } from '../../../deploy/lab/prober.js';
 import { openEar, type Ear } from './ear.js';
 import { readyHand, type Hand } from './hands.js';
@@ -16,6 +16,7 @@ import { isEdgeTo, releasesOf, splitEpochs, timelineOf, type Timeline } from './
 export interface Struck {
   /** Fault -> the guest runs alone; for a coordinator: fault -> another one leads. NaN where nothing is to happen. */
   readonly aloneMs: number;
+  /** Of the fault itself: what the next pair costs is not in it. */
   readonly gapMs: number;
   /** Fault -> the next pair is proven. NaN where nobody is to move. */
   readonly protectedMs: number;
@@ -53,7 +54,7 @@ export async function strikeOnce(stage: Stage, each: FaultClass): Promise<Struck
   const hand = await readyHand(plan, vm, each.fault, host);
   const logs = openLogs(plan);
   const ear = await openEar(plan, vm);
-  const seen = await follow(stage, each, { hand, logs, ear, before }).finally(() => ear.close());
+  const seen = await follow(stage, each, { host, hand, logs, ear, before }).finally(() => ear.close());
   const { struckAt } = seen;
   const timeline = timelineOf(logs.events(), struckAt.wallMs, host.name);
   const verdicts = logs.events().filter(isEdgeTo('verdict'));
@@ -71,6 +72,7 @@ export async function strikeOnce(stage: Stage, each: FaultClass): Promise<Struck
 }
 
 interface Tools {
+  readonly host: HostPlan;
   readonly hand: Hand;
   readonly logs: Logs;
   readonly ear: Ear;
@@ -86,14 +88,20 @@ interface Followed extends Outcome {
 }
 
 /** The fault, and all until it is well again. A strike that is cut short undoes its fault, so that the rest can be looked at. */
-async function follow(stage: Stage, each: FaultClass, { hand, logs, ear, before }: Tools): Promise<Followed> {
+async function follow(stage: Stage, each: FaultClass, { host, hand, logs, ear, before }: Tools): Promise<Followed> {
   const moves = FAULTS[each.fault].survivor !== 'nobody';
   let mended = false;
   const struckAt = now();
   try {
     await hand.strike();
     const outcome = moves ? await failover(stage, logs) : await nobodyMoves(stage, each, logs, struckAt);
-    const gapMs = gapAround(stage.client.lines(), struckAt.monoMs, GAP_WINDOW_MS)?.ms ?? Number.NaN;
+    const aloneMs = timelineOf(logs.events(), struckAt.wallMs, host.name).released;
+    const lines = stage.client.lines();
+    const gap =
+      aloneMs === undefined
+        ? gapAround(lines, struckAt.monoMs, GAP_WINDOW_MS)
+        : gapOfFault(lines, struckAt.monoMs, struckAt.monoMs + aloneMs);
+    const gapMs = gap?.ms ?? Number.NaN;
     const heard = await ear.judge(struckAt.wallMs, before, logs.events(), outcome.survivor, breaksPair(each));
     const began = now().monoMs;
     mended = true;

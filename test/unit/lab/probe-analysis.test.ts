@@ -1,7 +1,16 @@
 // What is made of a prober's lines, on logs made by hand: gaps, counters, boots, latencies.
 
 import { describe, expect, it } from 'vitest';
-import { checkCounters, gapAround, maxGap, quantile, summarise, untoldCounters } from '../../../deploy/lab/probe-analysis.js';
+import {
+  checkCounters,
+  gapAround,
+  gapOfFault,
+  gapOfPairing,
+  maxGap,
+  quantile,
+  summarise,
+  untoldCounters,
+} from '../../../deploy/lab/probe-analysis.js';
 import { parseProbeLog, type ProbeLine } from '../../../deploy/lab/probe-log.js';
 
 type Answer = Extract<ProbeLine, { kind: 'answer' }>;
@@ -73,6 +82,16 @@ describe('gaps', () => {
   it('long after the fault -> is outside the window', () => {
     const lines = [answer(0, 1), answer(40, 2), answer(5_000, 3)];
     expect(gapAround(lines, 10, 1_000)?.ms).toBe(40);
+  });
+
+  it('of a fault, before a longer one of the next pair -> each is told by itself', () => {
+    const lines = [answer(0, 1), answer(250, 2), answer(280, 3), answer(700, 4), answer(730, 5)];
+    expect(gapOfFault(lines, 20, 60)).toEqual({ ms: 250, fromMonoMs: 0, toMonoMs: 250 });
+    expect(gapOfPairing(lines, 60, 690)).toEqual({ ms: 420, fromMonoMs: 280, toMonoMs: 700 });
+  });
+
+  it('of a client that was answered once more before the guest ran alone -> still counts as that of the fault', () => {
+    expect(gapOfFault([answer(0, 1), answer(40, 2), answer(400, 3)], 20, 60)?.ms).toBe(360);
   });
 
   it('of a guest that was heard once -> is unknown', () => {
