@@ -22,7 +22,6 @@ export function declarationProblem(view: Pick<VmView, 'hosts'>, off: DeclaredOff
     const host = view.hosts.find((each) => each.key.host === name);
     if (host === undefined) return `there is no host "${name}" in this cluster`;
     if (host.heard) return `host ${name} is not powered off: its agent is heard`;
-    if (host.leased) return `host ${name} is not powered off, or was on a moment ago: its agent's lease in etcd has not run out yet`;
   }
   return null;
 }

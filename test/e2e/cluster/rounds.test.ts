@@ -43,7 +43,10 @@ describe.skipIf(why !== null)('one guest under traffic', () => {
         probe,
         prober: startProber(plan, { probe, bytes: BULK_BYTES, periodMs: 100 }),
       }));
-      probers.push(...bulk.map((each) => each.prober));
+      // Queries that the guest itself begins: no two sides ask from one port, so each waits for a checkpoint.
+      const queries = startProber(plan, { probe: 'dns', periodMs: 100 });
+      probers.push(...bulk.map((each) => each.prober), queries);
+      await queries.waitForMore(2, ANSWER_MS);
       for (const { prober } of bulk) await prober.waitForMore(2, ANSWER_MS);
       await early.waitForMore(CALM_ANSWERS, ANSWER_MS);
       const blow = killSide(await sideOf(plan, VM, role));
@@ -61,6 +64,8 @@ describe.skipIf(why !== null)('one guest under traffic', () => {
           blow.monoMs,
         ),
       ];
+      await queries.waitForMore(2, ANSWER_MS);
+      reports.push(reportOf('guest queries', await queries.stop(), blow.monoMs));
       for (const { probe, prober } of bulk) reports.push(reportOf(probe, await prober.stop(), blow.monoMs));
       const history = await historyOf(plan, VM, before.epoch);
       const rows = history.map((entry) => entry.row);

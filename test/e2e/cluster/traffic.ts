@@ -40,7 +40,8 @@ export interface KindReport {
 }
 
 export function reportOf(kind: string, lines: readonly ProbeLine[], blowMonoMs: number): KindReport {
-  const isExchange = (line: ProbeLine): boolean => line.kind === 'answer' || line.kind === 'transfer';
+  const isExchange = (line: ProbeLine): boolean =>
+    line.kind === 'answer' || line.kind === 'transfer' || (line.kind === 'guest-query' && line.elapsedMs !== null);
   const after = lines.filter((line) => 'monoMs' in line && line.monoMs > blowMonoMs);
   const seen = summarise(after);
   return {
@@ -48,7 +49,7 @@ export function reportOf(kind: string, lines: readonly ProbeLine[], blowMonoMs: 
     exchanges: lines.filter(isExchange).length,
     afterBlow: after.filter(isExchange).length,
     gapMs: Math.round(gapAround(lines, blowMonoMs, GAP_WINDOW_MS)?.ms ?? Number.NaN),
-    broken: seen.broken,
+    broken: [...seen.broken, ...Array.from({ length: seen.guestQueries?.failed ?? 0 }, () => 'a query without an answer')],
     wrong: seen.wrong,
   };
 }
