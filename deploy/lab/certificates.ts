@@ -18,8 +18,13 @@ export const VIEWER = 'watcher';
 
 const folderOf = (plan: LabPlan): string => join(plan.runFolder, 'cluster');
 
+/** What a host is to get, with the script that puts it in place. */
+export function hostFolder(plan: LabPlan, host: HostPlan): string {
+  return join(folderOf(plan), 'hosts', host.name);
+}
+
 export function hostFile(plan: LabPlan, host: HostPlan, file: string): string {
-  return join(folderOf(plan), 'hosts', host.name, file);
+  return join(hostFolder(plan, host), file);
 }
 
 /** Of an agent or a coordinator. */

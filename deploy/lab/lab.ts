@@ -165,7 +165,7 @@ function refuseDeaths(plan: LabPlan): void {
 }
 
 /** `coloctl` for this lab, so that `lab env` can put it into PATH. */
-function writeColoctl(plan: LabPlan): void {
+export function writeColoctl(plan: LabPlan): void {
   const folder = join(plan.runFolder, 'bin');
   mkdirSync(folder, { recursive: true });
   writeFileSync(

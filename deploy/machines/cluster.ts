@@ -1,5 +1,5 @@
-// Three machines with a systemd of their own, each with the .deb installed by apt, on the lab's networks: the nearest thing to three real
-// hosts that one machine can be. Each machine lives in the network namespace that the lab's plan has for its host, so that the lab's client,
+// Three machines with a systemd of their own, each with the .deb installed by apt and with what `coloctl cluster init` and `host add` make, on
+// the lab's networks: the nearest thing to three real hosts that one machine can be. Each machine lives in the network namespace that the lab's plan has for its host, so that the lab's client,
 // its cuts and its taking away serve here as well.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -8,9 +8,10 @@ import { stringify } from 'yaml';
 import { LabError, waitFor } from '../lab/command.js';
 import { coloctl, clusterStatus, waitForCluster, type Call } from '../lab/coloctl.js';
 import { guestVmFile } from '../lab/guest-vm.js';
-import { claimLab, takeDown } from '../lab/lab.js';
+import { etcdAnswers, hostFolder, makeCertificates, makeEtcdUsers } from '../lab/certificates.js';
+import { claimLab, takeDown, writeColoctl } from '../lab/lab.js';
 import { raiseNetwork } from '../lab/network.js';
-import { members, type HostPlan, type LabPlan } from '../lab/plan.js';
+import type { HostPlan, LabPlan } from '../lab/plan.js';
 import { startProber } from '../lab/prober.js';
 import { cache, guestImage, qemuProgram, type QemuVersion } from '../lab/tree.js';
 import { Machine, type Suite } from './machine.js';
@@ -41,7 +42,7 @@ export interface PackagedCluster {
 export async function bringUpPackaged(options: PackagedOptions): Promise<PackagedCluster> {
   const { name, report } = options;
   const call: Call = options.signal === undefined ? {} : { signal: options.signal };
-  const plan = await claimLab({ name, hostCount: 3, qemu: QEMU });
+  const plan = await claimLab({ name, hostCount: 3, qemu: QEMU, tls: true });
   const machines = new Map<string, Machine>();
   const cluster: PackagedCluster = {
     plan,
@@ -59,6 +60,8 @@ export async function bringUpPackaged(options: PackagedOptions): Promise<Package
   try {
     const image = await guestImage();
     await raiseNetwork(plan);
+    await makeCertificates(plan);
+    writeColoctl(plan);
     const visible = [join(cache, `qemu-${QEMU}`), join(image.kernel, '..')];
     // One after the other: the first may have to make the Debian that all of them boot.
     for (const host of plan.hosts) {
@@ -66,7 +69,12 @@ export async function bringUpPackaged(options: PackagedOptions): Promise<Package
     }
     report(`three machines with Debian ${options.suite} and a systemd each`);
     await Promise.all(plan.hosts.map((host) => install(plan, host, cluster.machine(host.name), options.deb)));
-    report('the package is installed on each, configured, and its services run');
+    report('on each the package is installed, and what coloctl cluster init and host add made for it');
+    for (const host of plan.hosts)
+      await waitFor({ what: `etcd on ${host.name}`, boundMs: READY_MS }, async () => ((await etcdAnswers(plan, host)) ? true : null));
+    await makeEtcdUsers(plan);
+    await Promise.all(plan.hosts.map((host) => cluster.machine(host.name).must('systemctl start colo-coordinator colo-agent')));
+    report('etcd knows its users, and the services run');
     const status = await waitForCluster(plan, READY_MS, () => undefined, call);
     report(`cluster: coordinator ${status.leader ?? '?'} leads, ${status.hosts.length} agents are ready`);
     await bringUpVm(cluster, options, guestVmFile(plan, { name: options.vm, number: 0, image, qemu: QEMU }), call);
@@ -77,53 +85,17 @@ export async function bringUpPackaged(options: PackagedOptions): Promise<Package
   }
 }
 
-/** What the handbook tells an operator to do on a new host. */
+/** What the handbook tells an operator to do on a new host, up to the start of the services. */
 async function install(plan: LabPlan, host: HostPlan, machine: Machine, deb: string): Promise<void> {
   const installed = await machine.install(deb);
   if (installed.code !== 0) throw new LabError(`the package cannot be installed on ${host.name}: ${installed.out}${installed.err}`);
-  await machine.write('/etc/default/etcd', etcdSettings(plan, host));
-  const common = {
-    cluster: plan.name,
-    // The own member first: a host that goes dark then costs the others nothing.
-    etcd: {
-      endpoints: [...members(plan)].sort((one, other) => Number(other === host) - Number(one === host)).map((each) => each.etcdClientUrl),
-    },
-    insecureLab: true,
-  };
-  const agent = {
-    ...common,
-    host: host.name,
-    listen: host.agentAddress,
-    replicationAddress: host.links.replication.address,
-    bridge: host.bridge,
-    qemu: { system: qemuProgram(QEMU, 'qemu-system-x86_64'), img: qemuProgram(QEMU, 'qemu-img') },
-  };
-  await machine.write('/etc/colo-ha/agent.yaml', stringify(agent));
-  await machine.write('/etc/colo-ha/coordinator.yaml', stringify({ ...common, name: host.name, listen: host.coordinatorAddress }));
+  machine.copyIn(hostFolder(plan, host), 'root/from-operator');
+  await machine.must('sh /root/from-operator/install.sh && rm -r /root/from-operator');
+  const qemu = { system: qemuProgram(QEMU, 'qemu-system-x86_64'), img: qemuProgram(QEMU, 'qemu-img') };
+  await machine.write('/root/qemu.yaml', stringify({ qemu }));
+  await machine.must('cat /root/qemu.yaml >>/etc/colo-ha/agent.yaml');
   // etcd is ready when its members have found one another, so nobody waits for it here.
-  await machine.must('systemctl start --no-block etcd && systemctl start colo-coordinator colo-agent');
-}
-
-function etcdSettings(plan: LabPlan, host: HostPlan): string {
-  const settings = {
-    ETCD_NAME: host.name,
-    ETCD_DATA_DIR: '/var/lib/etcd/default',
-    ETCD_LISTEN_CLIENT_URLS: host.etcdClientUrl,
-    ETCD_ADVERTISE_CLIENT_URLS: host.etcdClientUrl,
-    ETCD_LISTEN_PEER_URLS: host.etcdPeerUrl,
-    ETCD_INITIAL_ADVERTISE_PEER_URLS: host.etcdPeerUrl,
-    ETCD_INITIAL_CLUSTER: members(plan)
-      .map((each) => `${each.name}=${each.etcdPeerUrl}`)
-      .join(','),
-    ETCD_INITIAL_CLUSTER_TOKEN: plan.name,
-    ETCD_INITIAL_CLUSTER_STATE: 'new',
-    ETCD_HEARTBEAT_INTERVAL: '50',
-    ETCD_ELECTION_TIMEOUT: '250',
-    ETCD_GRPC_KEEPALIVE_MIN_TIME: '50ms',
-  };
-  return Object.entries(settings)
-    .map(([key, value]) => `${key}=${value}\n`)
-    .join('');
+  await machine.must('systemctl start --no-block etcd');
 }
 
 async function bringUpVm(cluster: PackagedCluster, options: PackagedOptions, text: string, call: Call): Promise<void> {

@@ -158,9 +158,9 @@ export class Machine {
     if (code !== 0) throw new Error(`${path}: ${err}`);
   }
 
-  /** A file of this machine, put into that one. */
+  /** A file or a folder of this machine, put into that one. */
   copyIn(from: string, to: string): void {
-    execFileSync('cp', [from, join(this.root, to)]);
+    execFileSync('cp', ['-R', from, join(this.root, to)]);
   }
 
   /** Puts a .deb in place as an operator does; its dependencies are there already, so no network is needed. */

@@ -1,6 +1,20 @@
 // A host on which the doctor finds nothing wrong, so that a case shows only what differs.
 
+import type { CertificateFact } from '../../coordinator/cli/doctor/certificates.js';
 import type { HostFacts } from '../../coordinator/cli/doctor/checks.js';
+
+export const NOW_MS = Date.parse('2026-11-26T12:00:00Z');
+const DAY_MS = 24 * 3_600_000;
+
+export function aCertificate(change: Partial<CertificateFact> = {}): CertificateFact {
+  return {
+    certificate: '/etc/colo-ha/tls/agent.crt',
+    expected: 'agent/host1',
+    found: { kind: 'read', identity: 'agent/host1', notBeforeMs: NOW_MS - DAY_MS, notAfterMs: NOW_MS + 365 * DAY_MS },
+    secrets: [{ file: '/etc/colo-ha/tls/agent.key', state: 'good', reader: 'root' }],
+    ...change,
+  };
+}
 
 export function aHost(change: Partial<HostFacts> = {}): HostFacts {
   return {
@@ -33,7 +47,10 @@ export function aHost(change: Partial<HostFacts> = {}): HostFacts {
     users: ['colo-qemu'],
     units: { 'colo-agent': 'active', 'colo-coordinator': 'active' },
     listening: ['10.0.0.1:7400', '10.0.0.1:7500'],
-    etcd: ['10.0.0.1', '10.0.0.2', '10.0.0.3'].map((host) => ({ endpoint: `http://${host}:2379`, version: '3.5.30', problem: '' })),
+    etcd: ['10.0.0.1', '10.0.0.2', '10.0.0.3'].map((host) => ({ endpoint: `https://${host}:2379`, version: '3.5.30', problem: '' })),
+    etcdUnasked: null,
+    certificates: [aCertificate()],
+    nowMs: NOW_MS,
     etcdElectionMs: 250,
     clockSynchronised: true,
     localPorts: [32_768, 60_999],

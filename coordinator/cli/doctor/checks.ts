@@ -1,16 +1,8 @@
 // What a host needs for colo-ha, judged: facts in, findings in plain words out. Pure; look.ts finds the facts. A finding that is not good says
-// what to do about it. `missing` keeps a service from working; `doubtful` works today and hurts some day.
+// what to do about it.
 
-export type Level = 'good' | 'doubtful' | 'missing';
-
-export interface Finding {
-  /** Of what: `qemu`, `etcd`, ... */
-  readonly about: string;
-  readonly level: Level;
-  readonly said: string;
-  /** What to do; '' where nothing is. */
-  readonly hint: string;
-}
+import { certificateFindings, type CertificateFact } from './certificates.js';
+import { doubtful, good, missing, type Finding } from './finding.js';
 
 /** A file that a daemon is configured by. `broken`: one line a problem, with file, line and key. */
 export type ConfigFact<T> =
@@ -64,6 +56,11 @@ export interface HostFacts {
   /** `ADDRESS:PORT` of every TCP socket that listens. */
   readonly listening: readonly string[];
   readonly etcd: readonly EtcdFact[];
+  /** Why no member was asked; null = all were. */
+  readonly etcdUnasked: string | null;
+  /** One a daemon that is configured with certificates. */
+  readonly certificates: readonly CertificateFact[];
+  readonly nowMs: number;
   /** Of an etcd of this machine, in milliseconds; null = there is none, or it does not say. */
   readonly etcdElectionMs: number | null;
   /** Null: nobody here knows. */
@@ -91,16 +88,12 @@ const LITTLE_FREE_BYTES = 10 * 1024 ** 3;
 /** etcd's own default, in milliseconds: with it, decisions wait seconds when etcd's leader dies. */
 const SLOW_ELECTION_MS = 1_000;
 
-const good = (about: string, said: string): Finding => ({ about, level: 'good', said, hint: '' });
-const doubtful = (about: string, said: string, hint: string): Finding => ({ about, level: 'doubtful', said, hint });
-const missing = (about: string, said: string, hint: string): Finding => ({ about, level: 'missing', said, hint });
-
 type Check = (facts: HostFacts) => readonly Finding[];
 
 /** In the order of an installation. What only an agent needs is not asked of a machine that has none. */
 export function examine(facts: HostFacts): readonly Finding[] {
   const hasAgent = facts.agent.kind !== 'absent';
-  const everywhere: readonly Check[] = [node, configs, plaintext, addresses, ports, clock, etcd, services];
+  const everywhere: readonly Check[] = [node, configs, plaintext, certificates, addresses, ports, clock, etcd, services];
   const hosts: readonly Check[] = [programs, qemu, accelerator, network, stateFolder];
   return [...everywhere, ...(hasAgent || facts.coordinator.kind === 'absent' ? hosts : [])].flatMap((check) => check(facts));
 }
@@ -140,6 +133,10 @@ function plaintext({ agent, coordinator }: HostFacts): readonly Finding[] {
         ),
       ]
     : [];
+}
+
+function certificates({ certificates: facts, nowMs }: HostFacts): readonly Finding[] {
+  return certificateFindings(facts, nowMs);
 }
 
 function addresses({ agent, coordinator, addresses: own }: HostFacts): readonly Finding[] {
@@ -184,10 +181,11 @@ function clock({ clockSynchronised }: HostFacts): readonly Finding[] {
   return [doubtful('clock', clockSynchronised === null ? 'nobody says whether it is synchronised' : 'is not synchronised', hint)];
 }
 
-function etcd({ etcd: members, etcdElectionMs }: HostFacts): readonly Finding[] {
+function etcd({ etcd: members, etcdUnasked, etcdElectionMs }: HostFacts): readonly Finding[] {
   const answering = members.filter((each) => each.version !== null);
   const quorum = Math.floor(members.length / 2) + 1;
   return [
+    ...(etcdUnasked === null ? [] : [doubtful('etcd', `was not asked: ${etcdUnasked}`, 'see the certificates above')]),
     ...members.flatMap(({ endpoint, version, problem }) => {
       if (version === null) {
         const hint = 'is etcd running there, and the port open? systemctl status etcd';

@@ -1,4 +1,5 @@
-// Finds the facts that the doctor judges, on this machine: configuration, programs, devices, addresses, etcd. It changes nothing, and whatever
+// Finds the facts that the doctor judges, on this machine: configuration, programs, devices, addresses; look-tls.ts those about certificates
+// and etcd. It changes nothing, and whatever
 // cannot be found out is said so and is no error. Every outside call has a deadline.
 
 import { execFile } from 'node:child_process';
@@ -6,10 +7,12 @@ import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync }
 import { networkInterfaces } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { describeProblems, loadAgentConfig, loadCoordinatorConfig } from '../../../shared/io/config.js';
-import { PROGRAMS, type AgentFacts, type ConfigFact, type CoordinatorFacts, type EtcdFact, type HostFacts } from './checks.js';
+import { PROGRAMS, type AgentFacts, type ConfigFact, type CoordinatorFacts, type HostFacts } from './checks.js';
+import { askEtcd, lookAtCertificate, type LookedAt } from './look-tls.js';
 
 const RUN_MS = 5_000;
-const ETCD_MS = 2_000;
+/** Whom the unit of the coordinator runs it as. */
+const COORDINATOR_USER = 'colo';
 
 export interface DoctorFiles {
   readonly agent: string;
@@ -53,7 +56,8 @@ export async function lookAtHost(files: DoctorFiles): Promise<HostFacts> {
     users: passwd === null ? [] : [user],
     units: { 'colo-agent': agentUnit, 'colo-coordinator': coordinatorUnit },
     listening: (sockets ?? '').split('\n').flatMap((line) => line.trim().split(/\s+/)[3] ?? []),
-    etcd: await Promise.all(endpointsOf(files).map(askEtcd)),
+    ...(await securityFacts(files)),
+    nowMs: Date.now(),
     etcdElectionMs: electionOf('/etc/default/etcd'),
     clockSynchronised: clock === null ? null : clock.trim() === 'yes' ? true : clock.trim() === 'no' ? false : null,
     localPorts: localPorts(),
@@ -88,20 +92,37 @@ function coordinatorFacts(file: string): ConfigFact<CoordinatorFacts> {
   return { kind: 'read', value: { listen, firstPort: ports.first, lastPort: ports.last, insecure: insecureLab } };
 }
 
-function endpointsOf(files: DoctorFiles): readonly string[] {
-  const loaded = [loadAgentConfig(files.agent), loadCoordinatorConfig(files.coordinator)];
-  return [...new Set(loaded.flatMap((each) => (each.ok ? each.value.etcd.endpoints : [])))];
+type Loaded = Pick<HostFacts, 'certificates' | 'etcd' | 'etcdUnasked'>;
+
+/** A daemon's own certificate opens etcd's door, so either one's will do. */
+async function securityFacts(files: DoctorFiles): Promise<Loaded> {
+  const agent = loadAgentConfig(files.agent);
+  const coordinator = loadCoordinatorConfig(files.coordinator);
+  const looked: LookedAt[] = [];
+  if (agent.ok && agent.value.tls !== undefined) {
+    const { tls, host, heartbeat } = agent.value;
+    const otherSecrets = heartbeat.keyFile === undefined ? [] : [heartbeat.keyFile];
+    looked.push(lookAtCertificate({ files: tls, expected: `agent/${host}`, user: { name: 'root', uid: 0 }, otherSecrets }));
+  }
+  if (coordinator.ok && coordinator.value.tls !== undefined) {
+    const { tls, name } = coordinator.value;
+    const user = { name: COORDINATOR_USER, uid: await uidOf(COORDINATOR_USER) };
+    looked.push(lookAtCertificate({ files: tls, expected: `coordinator/${name}`, user, otherSecrets: [] }));
+  }
+  const certificates = looked.map(({ fact }) => fact);
+  const etcds = [agent, coordinator].flatMap((each) => (each.ok ? [each.value.etcd] : []));
+  const endpoints = [...new Set(etcds.flatMap((each) => each.endpoints))];
+  const material = looked.find((each) => each.material !== null)?.material ?? null;
+  if (material === null && endpoints.some((each) => each.startsWith('https:')))
+    return { certificates, etcd: [], etcdUnasked: 'it wants a certificate, and there is none that can be used' };
+  const serverName = etcds.find((each) => each.serverName !== undefined)?.serverName ?? null;
+  const etcd = await Promise.all(endpoints.map((each) => askEtcd(each, each.startsWith('https:') ? material : null, serverName)));
+  return { certificates, etcd, etcdUnasked: null };
 }
 
-async function askEtcd(endpoint: string): Promise<EtcdFact> {
-  try {
-    const answer = await fetch(new URL('/version', endpoint), { signal: AbortSignal.timeout(ETCD_MS) });
-    const version = ((await answer.json()) as { readonly etcdserver?: string }).etcdserver;
-    return { endpoint, version: version ?? null, problem: version === undefined ? 'it says no version' : '' };
-  } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    return { endpoint, version: null, problem: cause instanceof Error ? cause.message : String(cause) };
-  }
+async function uidOf(user: string): Promise<number | null> {
+  const uid = Number((await run('getent', 'passwd', user))?.split(':')[2] ?? Number.NaN);
+  return Number.isInteger(uid) ? uid : null;
 }
 
 /** Standard output; null = it cannot be run, or says no. */

@@ -3,7 +3,8 @@
 import { EXIT, type ExitCode } from '../exit-codes.js';
 import { coloursOf } from '../text.js';
 import type { CliWorld } from '../world.js';
-import { examine, type Finding, type HostFacts, type Level } from './checks.js';
+import { examine, type HostFacts } from './checks.js';
+import type { Finding, Level } from './finding.js';
 
 export const DOCTOR_OUTPUTS = ['text', 'json'] as const;
 export type DoctorOutput = (typeof DOCTOR_OUTPUTS)[number];

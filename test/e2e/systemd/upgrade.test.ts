@@ -9,21 +9,22 @@ import { clusterStatus, waitForVm } from '../../../deploy/lab/coloctl.js';
 import { summarise } from '../../../deploy/lab/probe-analysis.js';
 import { startProber } from '../../../deploy/lab/prober.js';
 
-/** Three hosts with two QEMUs under TCG take all of two processors; what else runs there is then what is measured. */
-const asked = process.env['COLO_UPGRADE_TEST'] === '1';
-const why =
-  whyNoMachine() ?? (asked || availableParallelism() >= 4 ? null : 'it wants four processors, or COLO_UPGRADE_TEST=1 and a quiet machine');
+const why = whyNoMachine();
+/** Two QEMUs under TCG take all of two processors, and how long the client waits there is Node.js's start beside them: told, and not judged. */
+const isGapJudged = availableParallelism() >= 4 || process.env['COLO_UPGRADE_TEST'] === '1';
 if (why !== null) console.warn(`skipped: an upgrade under a protected VM: ${why}`);
 
 const VM = 'demo';
 const NEWER = '99.0.0';
 const READY_MS = 60_000;
 const ANSWER_MS = 60_000;
+/** At one request every 30 ms about ten seconds, which is what an upgrade of three hosts takes without its waits. */
+const CALM_ANSWERS = 300;
 /**
- * What proves that there was no failover is the same epoch and the same processes. The pause is meant to stay below 250 ms and is told; with
- * three hosts, no KVM and every start of Node.js on two processors it is the machine's more than ours, so only a long one is red.
+ * What an upgrade may add to the longest gap that the same client has when nothing is done: checkpoints under TCG alone make it wait up to
+ * 300 ms. What proves that there was no failover is the same epoch and the same processes.
  */
-const MOST_GAP_MS = 3_000;
+const MOST_ADDED_MS = 250;
 
 describe.skipIf(why !== null)('a protected VM on three machines with the package', { timeout: 300_000 }, () => {
   let cluster: PackagedCluster;
@@ -57,21 +58,22 @@ describe.skipIf(why !== null)('a protected VM on three machines with the package
   it.each([
     ['whose agents and coordinators are all restarted', 'systemctl restart colo-coordinator colo-agent'],
     ['whose package is upgraded on every host, one after the other', `dpkg -i /root/newer.deb`],
-  ])('%s -> is the same pair, and its client never waits for long', async (_, command) => {
+  ])('%s -> is the same pair, and its client keeps its connection and its counter', async (_, command) => {
     const before = { state: await state(), qemus: await qemus() };
     for (const host of cluster.plan.hosts) cluster.machine(host.name).copyIn(newer, 'root/newer.deb');
     const client = startProber(cluster.plan, { probe: 'closed-loop' });
-    await client.waitForMore(30, ANSWER_MS);
+    await client.waitForMore(CALM_ANSWERS, ANSWER_MS);
+    const calm = summarise(client.lines()).maxGap?.ms ?? 0;
     for (const host of cluster.plan.hosts) {
       await cluster.machine(host.name).must(command);
       await client.waitForMore(30, ANSWER_MS);
     }
     await client.waitForMore(60, ANSWER_MS);
     const seen = summarise(await client.stop());
-    console.log(`longest gap ${Math.round(seen.maxGap?.ms ?? -1)} ms in ${seen.answers} answers: ${command}`);
+    console.log(`longest gap ${Math.round(seen.maxGap?.ms ?? -1)} ms in ${seen.answers} answers, ${Math.round(calm)} before: ${command}`);
     expect(seen).toMatchObject({ connections: 1, broken: [], wrong: [], counters: { missing: 0, backward: 0 } });
     expect({ state: await state(), qemus: await qemus() }).toEqual(before);
-    expect(seen.maxGap?.ms).toBeLessThan(MOST_GAP_MS);
+    if (isGapJudged) expect(seen.maxGap?.ms).toBeLessThan(calm + MOST_ADDED_MS);
   });
 
   it('-> every host says the new version, and no verdict was ever needed', async () => {

@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { examine, type AgentFacts, type HostFacts } from '../../../coordinator/cli/doctor/checks.js';
 import { lookAtHost } from '../../../coordinator/cli/doctor/look.js';
-import { aHost } from '../../support/host-facts.js';
+import { aCertificate, aHost, NOW_MS } from '../../support/host-facts.js';
 
 const agent = (change: Partial<AgentFacts>): Partial<HostFacts> => {
   const known = aHost().agent;
@@ -11,6 +11,12 @@ const agent = (change: Partial<AgentFacts>): Partial<HostFacts> => {
   return { agent: { kind: 'read', value: { ...known.value, ...change } } };
 };
 const GIB = 1024 ** 3;
+const DAY_MS = 24 * 3_600_000;
+const certified = (change: Parameters<typeof aCertificate>[0]): Partial<HostFacts> => ({ certificates: [aCertificate(change)] });
+const dated = (notBeforeMs: number, notAfterMs: number): Partial<HostFacts> =>
+  certified({ found: { kind: 'read', identity: 'agent/host1', notBeforeMs, notAfterMs } });
+const secret = (state: 'absent' | 'empty' | 'open' | 'closed'): Partial<HostFacts> =>
+  certified({ secrets: [{ file: '/etc/colo-ha/tls/coordinator.key', state, reader: 'colo' }] });
 
 describe('the doctor', () => {
   test('of a host that has everything -> finds only good', () => {
@@ -52,6 +58,18 @@ describe('the doctor', () => {
       'etcd',
       /does not answer: ECONNREFUSED/,
     ],
+    [
+      'a certificate that is not there',
+      certified({ found: { kind: 'broken', problem: 'cannot read /etc/colo-ha/tls/agent.crt: ENOENT' } }),
+      'certificates',
+      /cannot read \/etc\/colo-ha\/tls\/agent\.crt/,
+    ],
+    ['a certificate of another host', certified({ expected: 'agent/host2' }), 'certificates', /is the certificate of agent\/host1/],
+    ['a certificate of tomorrow', dated(NOW_MS + DAY_MS, NOW_MS + 9 * DAY_MS), 'certificates', /valid only from 2026-11-27/],
+    ['an expired certificate', dated(0, NOW_MS), 'certificates', /has expired on 2026-11-26/],
+    ['no key of the heartbeats', secret('absent'), 'certificates', /there is no \/etc/],
+    ['an empty key of the heartbeats', secret('empty'), 'certificates', /is empty/],
+    ['a key that the coordinator cannot read', secret('closed'), 'certificates', /colo cannot read/],
     ['no state folder', { stateFreeBytes: null }, 'state', /no folder \/var\/lib\/colo-ha/],
     ['a full disk', { stateFreeBytes: GIB / 2 }, 'state', /0\.5 GiB free/],
   ])('%s -> is missing, with what to do', (_, change, about, said) => {
@@ -66,6 +84,10 @@ describe('the doctor', () => {
     ['a clock that nobody sets', { clockSynchronised: false }, 'clock'],
     ['a clock that nobody knows of', { clockSynchronised: null }, 'clock'],
     ['no certificates', agent({ insecure: true }), 'certificates'],
+    ['a certificate that is about to expire', dated(0, NOW_MS + 29 * DAY_MS), 'certificates'],
+    ['certificates that only root may see', certified({ found: { kind: 'forbidden' }, secrets: [] }), 'certificates'],
+    ['a key for everybody', secret('open'), 'certificates'],
+    ['an etcd that nobody could ask', { etcd: [], etcdUnasked: 'it wants a certificate' }, 'etcd'],
     ['slow timers of etcd', { etcdElectionMs: 1_000 }, 'etcd'],
     ['an old etcd', { etcd: aHost().etcd.map((each) => ({ ...each, version: '3.4.23' })) }, 'etcd'],
     [
