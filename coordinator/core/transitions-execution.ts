@@ -1,8 +1,8 @@
 // Rows for what follows a verdict: its winner is seen to run alone, or is gone before it released anything, or dies with its disk.
 
+import { AGENT_RESTARTED_WITHIN_MS } from '../../shared/core/limits.js';
 import { deathOf, diedAlone, diskOf, promotedDisk } from './aftermath.js';
 import { edge, evidenceOf, failedTask, type Change, type Row } from './rows.js';
-import { AGENT_RESTARTED_WITHIN_MS } from '../../shared/core/limits.js';
 import type { VmView } from './view.js';
 
 export const executionRows: readonly Row[] = [

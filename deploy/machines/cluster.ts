@@ -1,6 +1,6 @@
 // Three machines with a systemd of their own, each with the .deb installed by apt and with what `coloctl cluster init` and `host add` make, on
-// the lab's networks: the nearest thing to three real hosts that one machine can be. Each machine lives in the network namespace that the lab's plan has for its host, so that the lab's client,
-// its cuts and its taking away serve here as well.
+// the lab's networks: the nearest thing to three real hosts that one machine can be. Each machine lives in the network namespace that the lab's
+// plan has for its host, so that the lab's client, its cuts and its taking away serve here as well.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,6 +1,5 @@
 // Finds the facts that the doctor judges, on this machine: configuration, programs, devices, addresses; look-tls.ts those about certificates
-// and etcd. It changes nothing, and whatever
-// cannot be found out is said so and is no error. Every outside call has a deadline.
+// and etcd. It changes nothing, and whatever cannot be found out is said so and is no error. Every outside call has a deadline.
 
 import { execFile } from 'node:child_process';
 import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync } from 'node:fs';
@@ -92,10 +91,10 @@ function coordinatorFacts(file: string): ConfigFact<CoordinatorFacts> {
   return { kind: 'read', value: { listen, firstPort: ports.first, lastPort: ports.last, insecure: insecureLab } };
 }
 
-type Loaded = Pick<HostFacts, 'certificates' | 'etcd' | 'etcdUnasked'>;
+type SecurityFacts = Pick<HostFacts, 'certificates' | 'etcd' | 'etcdUnasked'>;
 
 /** A daemon's own certificate opens etcd's door, so either one's will do. */
-async function securityFacts(files: DoctorFiles): Promise<Loaded> {
+async function securityFacts(files: DoctorFiles): Promise<SecurityFacts> {
   const agent = loadAgentConfig(files.agent);
   const coordinator = loadCoordinatorConfig(files.coordinator);
   const looked: LookedAt[] = [];

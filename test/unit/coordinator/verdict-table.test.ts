@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { decide, TABLE } from '../../../coordinator/core/decide.js';
 import { DOUBT_MS } from '../../../coordinator/core/transitions-verdict.js';
 import type { Judged } from '../../../coordinator/core/view.js';
+import { AGENT_RESTARTED_WITHIN_MS } from '../../../shared/core/limits.js';
 import type { PairState } from '../../../shared/core/model.js';
 import { aHost, aJudged, aRecord, aSide, aView } from '../../support/views.js';
 
@@ -208,6 +209,20 @@ describe('the table of verdicts', () => {
     if (decision.kind !== 'save') return;
     const after = decide(aView({ record: decision.record, a: view.b, b: view.a }));
     expect(after).toMatchObject({ kind: 'act', orders: [{ host: 'host2', goal: { kind: 'release-secondary', born: 3 } }] });
+  });
+
+  it.each([
+    ['for a moment', 'is waited for, and nobody is told how to give it up', AGENT_RESTARTED_WITHIN_MS - 1, /it is waited for$/],
+    [
+      'for long',
+      'the status says what to bring back, and only then how to give it up',
+      AGENT_RESTARTED_WITHIN_MS,
+      /bring host2 .*--declare-off host2$/,
+    ],
+  ])('a verdict whose winner is not heard %s -> %s', (_, __, epochAgeMs, reason) => {
+    const record = aRecord({ phase: 'verdict', primary: B, secondary: A });
+    const view = aView({ record, a: aJudged(B, 'secondary', 'unheard', 'none'), b: aJudged(A, 'primary', 'dead', 'hard'), epochAgeMs });
+    expect(decide(view)).toMatchObject({ row: 'executing', reason: expect.stringMatching(reason) as string });
   });
 
   it('every row -> is reachable from the phases it names, and its name is used once per phase', () => {
