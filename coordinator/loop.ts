@@ -1,19 +1,20 @@
 // The leader's loop: for each VM, look at everything, decide, save, then order, and again. Level-triggered: watches, streams and timers only
 // wake it. It relies on ports alone, so that the same loop runs in a simulated world; it never decides, and it never acts before the saving.
 
-import { dueOrders, type DueOrder } from './core/orders.js';
+import { dueOrders } from './core/orders.js';
 import { assemble, initialRecord, type Known } from './core/assemble.js';
 import { decide, type Decision } from './core/decide.js';
 import type { Memory } from './core/memory.js';
 import type { VmView } from './core/view.js';
 import type { Catalogue } from './catalogue.js';
+import { GivenOrders } from './given.js';
 import { guardOf, type LeadershipState } from './leadership.js';
 import type { CoordinatorPorts } from './ports.js';
 import { saveDecision, type Saved } from './save.js';
-import { term as termOf, type Instant, type Term } from '../shared/core/ids.js';
+import type { Instant, Term } from '../shared/core/ids.js';
 import type { Keys } from '../shared/core/keys.js';
-import { FAILOVERS_PER_HOUR, LATE_TICK_MS, ORDER_REPEAT_MS, PROBE_MS, RECONCILE_INTERVAL_MS } from '../shared/core/limits.js';
-import type { Order, VmRecord, VmWanted } from '../shared/core/model.js';
+import { FAILOVERS_PER_HOUR, LATE_TICK_MS, PROBE_MS, RECONCILE_INTERVAL_MS } from '../shared/core/limits.js';
+import type { VmRecord, VmWanted } from '../shared/core/model.js';
 
 /** More edges than this in one go would be a circle in the table. */
 const MOST_EDGES = 8;
@@ -42,8 +43,7 @@ export interface CoordinatorLoop {
 interface VmState {
   memory: Memory | null;
   term: Term | null;
-  /** Per host: the order last given, and whether its answer is still awaited. */
-  readonly given: Map<string, { readonly text: string; readonly at: Instant; awaited: boolean }>;
+  readonly given: GivenOrders;
   reasonAt: Instant | null;
   /** The reason that was given last, and since when. */
   reason: { readonly text: string; readonly since: Instant } | null;
@@ -108,7 +108,7 @@ export function runCoordinator(
     const made: VmState = {
       memory: null,
       term: null,
-      given: new Map(),
+      given: new GivenOrders(ports, vm, () => wake(vm)),
       reasonAt: null,
       reason: null,
       shown: { row: '', reason: '', hold: false },
@@ -131,7 +131,7 @@ export function runCoordinator(
       // A new leader knows nothing: every clock starts anew.
       state.term = leading.term;
       state.memory = null;
-      state.given.clear();
+      state.given.forget();
     }
     const stored = catalogue.records().get(vm);
     if (stored !== undefined && stored.value.uid !== wanted.value.uid) return false;
@@ -154,7 +154,7 @@ export function runCoordinator(
     const decision = decide(view);
     if (decision.kind === 'act') return act(vm, state, view, decision, stored?.modRevision ?? 0);
     const saved = await save(vm, state, view, decision, stored?.modRevision ?? 0, wanted.modRevision);
-    if (saved === 'saved' && decision.kind === 'save') orderNow(vm, state, view, decision.record, wanted.value);
+    if (saved === 'saved' && decision.kind === 'save') orderNow(state, view, decision.record, wanted.value);
     return saved !== 'nothing';
   }
 
@@ -226,7 +226,7 @@ export function runCoordinator(
   }
 
   /** The orders that follow from a record just saved go out without another look: a failover waits for nothing. */
-  function orderNow(vm: string, state: VmState, before: VmView, record: VmRecord, wanted: VmWanted): void {
+  function orderNow(state: VmState, before: VmView, record: VmRecord, wanted: VmWanted): void {
     if (record.phase !== 'verdict') return;
     const byHost = new Map([before.a, before.b].flatMap((side) => (side === null ? [] : [[side.side.host, side] as const])));
     const view: VmView = {
@@ -235,7 +235,7 @@ export function runCoordinator(
       a: record.primary === null ? null : (byHost.get(record.primary.host) ?? null),
       b: record.secondary === null ? null : (byHost.get(record.secondary.host) ?? null),
     };
-    give(vm, state, view, wanted, dueOrders(view, false));
+    state.given.give(view, wanted, dueOrders(view, false));
   }
 
   async function act(
@@ -245,7 +245,7 @@ export function runCoordinator(
     decision: Extract<Decision, { kind: 'act' }>,
     recordRevision: number,
   ): Promise<boolean> {
-    give(vm, state, view, view.wanted, decision.orders);
+    state.given.give(view, view.wanted, decision.orders);
     if (decision.probe !== null) ask(vm, state, decision.probe);
     const { row, reason, hold } = decision;
     const isNews = reason !== state.shown.reason || hold !== state.shown.hold;
@@ -282,33 +282,6 @@ export function runCoordinator(
       state.asking = false;
       wake(vm);
     });
-  }
-
-  function give(vm: string, state: VmState, view: VmView, wanted: VmWanted, orders: readonly DueOrder[]): void {
-    for (const due of orders) {
-      const order: Order = {
-        incarnation: view.incarnation,
-        vm,
-        uid: wanted.uid,
-        term: termOf(view.termBase + view.term),
-        epoch: view.record.epoch,
-        goal: due.goal,
-        spec: wanted.spec,
-      };
-      const text = JSON.stringify([order.epoch, order.goal]);
-      const last = state.given.get(due.host);
-      if (last !== undefined && last.text === text && (last.awaited || clock.now() - last.at < ORDER_REPEAT_MS)) continue;
-      const entry = { text, at: clock.now(), awaited: true };
-      state.given.set(due.host, entry);
-      const repeated = last?.text === text;
-      void agents.order(due.host, order).then((answer) => {
-        entry.awaited = false;
-        const fields = { vm, host: due.host, goal: due.goal.kind, epoch: order.epoch, term: order.term };
-        if (answer.kind === 'accepted') log[repeated ? 'debug' : 'info'](fields, 'order-accepted');
-        else if (answer.kind === 'refused') log.warn({ ...fields, refusal: answer.refusal, detail: answer.detail }, 'order-refused');
-        else log.warn({ ...fields, detail: answer.detail }, 'order-lost');
-      });
-    }
   }
 
   return {

@@ -21,6 +21,8 @@ export const PROBE_MS = 200;
 export const RECONCILE_INTERVAL_MS = 250;
 /** An order that has shown no effect is sent again after so long. */
 export const ORDER_REPEAT_MS = 500;
+/** One that was refused or lost is sent again after so long at first, then after twice that, up to ORDER_REPEAT_MS. */
+export const ORDER_AGAIN_FIRST_MS = 30;
 /** A tick later than this makes the loop distrust this round's silences. */
 export const LATE_TICK_MS = 150;
 /** A QEMU that stays `unknown` (agent adopting) counts as hung after so long (SAFETY 9, row 17). */

@@ -14,6 +14,8 @@ export interface FakeHost {
   readonly orders: Order[];
   /** Next orders of this kind fail with this error. */
   failing: { kind: string; error: string } | null;
+  /** So many orders to come are lost on their way. */
+  losing: number;
   vm(name: string): VmReport | undefined;
   set(name: string, change: Partial<VmReport>): void;
   /** SIGKILL of its QEMU. */
@@ -43,6 +45,7 @@ export function fakeAgents(clock: Clock, names: readonly string[], handlers: Age
       heard: true,
       orders: [],
       failing: null,
+      losing: 0,
       vm: (vm) => vms.get(vm),
       set: (vm, change) => {
         const before = vms.get(vm);
@@ -144,6 +147,10 @@ export function fakeAgents(clock: Clock, names: readonly string[], handlers: Age
       const host = hosts.get(name);
       if (host === undefined || !host.heard) return Promise.resolve({ kind: 'lost', detail: 'not heard' });
       host.orders.push(order);
+      if (host.losing > 0) {
+        host.losing -= 1;
+        return Promise.resolve({ kind: 'lost', detail: 'lost on its way' });
+      }
       clock.after(1, () => obey(host, order));
       return Promise.resolve({ kind: 'accepted' });
     },

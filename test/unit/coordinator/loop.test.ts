@@ -79,6 +79,19 @@ describe('the life of a VM', () => {
     ).toBe(true);
   });
 
+  it('the order of a verdict is lost twice -> it is given again within a tenth of a second, and only then at the ordinary pace', async () => {
+    const { clock, define, phase, agents } = make();
+    define();
+    await phase('protected');
+    agents.host('host1').losing = 2;
+    agents.host('host2').killQemu('demo');
+    await phase('verdict');
+    const saved = clock.now();
+    await phase('solo');
+    expect(clock.now() - saved).toBeLessThan(100);
+    expect(agents.host('host1').orders.filter((each) => each.goal.kind === 'release-primary')).toHaveLength(3);
+  });
+
   it('the store is away when the primary dies -> nobody is ordered anything until it is back, then the secondary goes on', async () => {
     const { define, phase, agents, etcd, clock, record } = make();
     define();
