@@ -51,6 +51,7 @@ export function emissionViolations(frames: ReadonlyMap<string, readonly Frame[]>
       untilWallMs: untilMs,
       pairBroken: true,
       verdict: { winner: change.primary, atWallMs: change.atMs },
+      toldByTwin: [],
       suspicions: [],
     });
     return violations.map((each) => `after epoch ${change.epoch} (${before || 'nobody'} -> ${change.primary || 'nobody'}): ${each}`);

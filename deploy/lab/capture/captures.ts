@@ -8,13 +8,13 @@ import { LabError, waitFor } from '../command.js';
 import { logFile } from '../daemons.js';
 import type { HostPlan, LabPlan, Link } from '../plan.js';
 import { judgeCapture, type CaptureJudgement, type FaultPeriod, type Silence } from './judgement.js';
-import { parsePcap, type Frame } from './pcap.js';
+import { parsePcap, streamsUntil, type Frame } from './pcap.js';
 
 export interface Captures {
   /** By host, all that its guest has sent since the start, oldest first. */
   frames(): ReadonlyMap<string, readonly Frame[]>;
   /** Ends the captures, judges what they saw, with what the agents' logs say of their suspicions, and throws the files away. */
-  judge(vm: string, period: Omit<FaultPeriod, 'suspicions'>): Promise<CaptureJudgement>;
+  judge(vm: string, period: Omit<FaultPeriod, 'suspicions' | 'toldByTwin'>): Promise<CaptureJudgement>;
   /** Ends them without a judgement. Safe to repeat. */
   stop(): Promise<void>;
 }
@@ -26,15 +26,17 @@ const BUFFER_KIB = '65536';
 const LONGEST_FRAME = '65535';
 let started = 0;
 
-/** Resolves when every port is listened to. `mac`: of the guest; default: of the VM `demo`. */
-export async function startCaptures(plan: LabPlan, mac = plan.guest.mac): Promise<Captures> {
-  const running = plan.hosts.map((host) => new Capture(plan, host, 'guest', `ether src ${mac}`));
+/** Resolves when every port is listened to: those of all guests, and that on which the named host of the secondary tells its primary what its guest sends. */
+export async function startCaptures(plan: LabPlan, secondary: string): Promise<Captures> {
+  const running = plan.hosts.map((host) => new Capture(plan, host, 'guest', `ether src ${plan.guest.mac}`));
+  const twins = plan.hosts.filter((host) => host.name === secondary).map((host) => new Capture(plan, host, 'replication', 'tcp'));
+  const all = [...running, ...twins];
   const stop = async (): Promise<void> => {
-    await Promise.all(running.map((each) => each.stop()));
+    await Promise.all(all.map((each) => each.stop()));
   };
   const frames = (): ReadonlyMap<string, readonly Frame[]> => new Map(running.map((each) => [each.host.name, each.frames()]));
   try {
-    await Promise.all(running.map((each) => each.ready()));
+    await Promise.all(all.map((each) => each.ready()));
   } catch (error) {
     await stop();
     throw error;
@@ -48,8 +50,9 @@ export async function startCaptures(plan: LabPlan, mac = plan.guest.mac): Promis
         const atWallMs = host === undefined ? null : suspicionOf(host, vm, period.faultWallMs);
         return atWallMs === null || atWallMs >= period.untilWallMs ? [] : [{ host: name, atWallMs }];
       });
-      const judgement = judgeCapture(frames(), { ...period, suspicions });
-      for (const each of running) rmSync(each.file, { force: true });
+      const toldByTwin = twins.flatMap((each) => streamsUntil(each.frames(), period.faultWallMs));
+      const judgement = judgeCapture(frames(), { ...period, suspicions, toldByTwin });
+      for (const each of all) rmSync(each.file, { force: true });
       return judgement;
     },
     stop,
@@ -117,11 +120,11 @@ function suspicionOf(host: HostPlan, vm: string, faultWallMs: number): number | 
 
 /** One line for people. */
 export function describeCapture({ violations, unverdicted, silences }: CaptureJudgement): string {
-  const { frames, bytes, sameBytes, continuedBytes } = unverdicted;
+  const { frames, bytes, sameBytes, continuedBytes, twinBytes } = unverdicted;
   const payload =
     frames === 0
       ? 'no IPv4 payload left without a verdict'
-      : `${frames} IPv4 frames (${bytes} bytes) left without a verdict, ${sameBytes} bytes as the survivor's, ${continuedBytes} gone on from`;
+      : `${frames} IPv4 frames (${bytes} bytes) left without a verdict, ${sameBytes} bytes as the survivor's, ${continuedBytes} gone on from, ${twinBytes} as the secondary's before the fault`;
   const lines = [payload, ...silences.map(describeSilence), ...(violations.length === 0 ? [] : [`BROKEN: ${violations.join('; ')}`])];
   return lines.join('; ');
 }

@@ -15,6 +15,8 @@ export interface FaultPeriod {
   readonly pairBroken: boolean;
   /** `atWallMs`: when it was decided. Null: nobody was to move, and nobody did. */
   readonly verdict: { readonly winner: string; readonly atWallMs: number } | null;
+  /** What the secondary sent to the primary until the fault, each TCP stream whole: its guest's answers are among it, to be compared. */
+  readonly toldByTwin: readonly Buffer[];
   /** When each agent began to suspect its pair, from its log. */
   readonly suspicions: readonly { readonly host: string; readonly atWallMs: number }[];
 }
@@ -35,7 +37,13 @@ export interface CaptureJudgement {
   /** Empty: the law was kept. */
   readonly violations: readonly string[];
   /** IPv4 payload that left after the fault and without a verdict, and was found to be agreed on. */
-  readonly unverdicted: { readonly frames: number; readonly bytes: number; readonly sameBytes: number; readonly continuedBytes: number };
+  readonly unverdicted: {
+    readonly frames: number;
+    readonly bytes: number;
+    readonly sameBytes: number;
+    readonly continuedBytes: number;
+    readonly twinBytes: number;
+  };
   readonly silences: readonly Silence[];
 }
 
@@ -57,10 +65,10 @@ export function judgeCapture(frames: ReadonlyMap<string, readonly Frame[]>, peri
     for (const frame of inPeriod(sent)) {
       if (frame.content.kind === 'uncompared') continue;
       if (mayEmit(period, host, frame.wallMs)) agreed.push(frame);
-      else if (frame.content.payload.length > 0) doubtful.push({ host, frame });
+      else if (payloadOf(frame).length > 0) doubtful.push({ host, frame });
     }
   }
-  const seen = { frames: 0, bytes: 0, sameBytes: 0, continuedBytes: 0 };
+  const seen = { frames: 0, bytes: 0, sameBytes: 0, continuedBytes: 0, twinBytes: 0 };
   for (const { host, frame } of doubtful) {
     const what = `${host} sent ${describe(frame)} ${ago(frame.wallMs - period.faultWallMs)} without a verdict`;
     const late = frame.wallMs - period.faultWallMs > IN_FLIGHT_MS;
@@ -69,11 +77,14 @@ export function judgeCapture(frames: ReadonlyMap<string, readonly Frame[]>, peri
     const known = period.verdict?.winner === host ? agreed.filter((each) => each.wallMs < frame.wallMs) : agreed;
     const { same, continued, foreign, differs } = compare(frame.content, known);
     if (differs) say(`${what}: the surviving side sent other bytes there`);
-    if (late && foreign > 0) say(`${what}: ${foreign} bytes that nobody had agreed on`);
+    // A late process can still let go what it had compared before: the bytes themselves prove it, where the time does not.
+    const twin = foreign > 0 && host === period.primary && period.toldByTwin.some((each) => each.includes(payloadOf(frame)));
+    if (late && foreign > 0 && !twin) say(`${what}: ${foreign} bytes that nobody had agreed on`);
     seen.frames += 1;
     seen.bytes += same + continued + foreign;
     seen.sameBytes += same;
     seen.continuedBytes += continued;
+    seen.twinBytes += twin ? foreign : 0;
   }
   const silences = period.suspicions.map(({ host, atWallMs }) => judgeSilence(inPeriod(frames.get(host) ?? []), period, host, atWallMs));
   for (const silence of silences) {
@@ -136,6 +147,10 @@ function compare(content: FrameContent, byRight: readonly Frame[]): Compared {
   const same = known.filter(Boolean).length;
   const continued = known.filter((each, at) => !each && at < reached).length;
   return { same, continued, foreign: length - same - continued, differs };
+}
+
+function payloadOf({ content }: Frame): Buffer {
+  return content.kind === 'uncompared' ? Buffer.alloc(0) : content.payload;
 }
 
 function describe({ content, type }: Frame): string {

@@ -42,6 +42,33 @@ export function parsePcap(file: Buffer): readonly Frame[] {
   return frames;
 }
 
+/** The payload of each TCP stream that was sent until then, whole and in order, whatever was sent twice or late; a hole ends it. */
+export function streamsUntil(frames: readonly Frame[], wallMs: number): readonly Buffer[] {
+  const streams = new Map<string, { at: number; parts: Buffer[]; late: Map<number, Buffer> }>();
+  for (const { content, wallMs: sentAt } of frames) {
+    if (sentAt >= wallMs || content.kind !== 'tcp' || content.payload.length === 0) continue;
+    const stream = streams.get(content.stream) ?? { at: content.place, parts: [], late: new Map<number, Buffer>() };
+    streams.set(content.stream, stream);
+    stream.late.set(content.place, content.payload);
+    for (let next = takeNext(stream); next !== null; next = takeNext(stream)) {
+      stream.parts.push(next);
+      stream.at = (stream.at + next.length) >>> 0;
+    }
+  }
+  return [...streams.values()].map((each) => Buffer.concat(each.parts));
+}
+
+/** What goes on where a stream has got to; what it has already is forgotten. */
+function takeNext(stream: { readonly at: number; readonly late: Map<number, Buffer> }): Buffer | null {
+  for (const [place, payload] of stream.late) {
+    const known = (stream.at - place) | 0;
+    if (known < 0) continue;
+    stream.late.delete(place);
+    if (known < payload.length) return payload.subarray(known);
+  }
+  return null;
+}
+
 function frameFrom(bytes: Buffer): Pick<Frame, 'type' | 'content'> {
   const etherType = bytes.length < ETHERNET_HEADER ? 0 : bytes.readUInt16BE(12);
   if (etherType === IPV4) return { type: 'IPv4', content: ipv4(bytes.subarray(ETHERNET_HEADER)) };

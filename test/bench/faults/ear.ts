@@ -12,6 +12,7 @@ import { isEdgeTo } from './timeline.js';
 export interface Ear {
   /** What left and was not allowed to; empty = the law was kept. `pairBroken`: as of the fault, the pair agrees on nothing more. */
   judge(
+    vm: string,
     faultWallMs: number,
     pair: VmState,
     events: readonly LogEvent[],
@@ -22,11 +23,11 @@ export interface Ear {
   close(): Promise<void>;
 }
 
-export async function openEar(plan: LabPlan, vm: string): Promise<Ear> {
-  const captures: Captures = await startCaptures(plan);
+export async function openEar(plan: LabPlan, secondary: string): Promise<Ear> {
+  const captures: Captures = await startCaptures(plan, secondary);
   const noise: Noise = startNoise(plan);
   return {
-    judge: async (faultWallMs, pair, events, winner, pairBroken) => {
+    judge: async (vm, faultWallMs, pair, events, winner, pairBroken) => {
       noise.stop();
       const { primary, secondary } = pair;
       if (primary === null || secondary === null) return ['the pair has no two sides'];

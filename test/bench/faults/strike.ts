@@ -53,7 +53,7 @@ export async function strikeOnce(stage: Stage, each: FaultClass): Promise<Struck
   await client.waitForMore(CALM_ANSWERS, ANSWER_MS, stage.signal);
   const hand = await readyHand(plan, vm, each.fault, host);
   const logs = openLogs(plan);
-  const ear = await openEar(plan, vm);
+  const ear = await openEar(plan, before.secondary ?? '');
   const seen = await follow(stage, each, { host, hand, logs, ear, before }).finally(() => ear.close());
   const { struckAt } = seen;
   const timeline = timelineOf(logs.events(), struckAt.wallMs, host.name);
@@ -102,7 +102,7 @@ async function follow(stage: Stage, each: FaultClass, { host, hand, logs, ear, b
         ? gapAround(lines, struckAt.monoMs, GAP_WINDOW_MS)
         : gapOfFault(lines, struckAt.monoMs, struckAt.monoMs + aloneMs);
     const gapMs = gap?.ms ?? Number.NaN;
-    const heard = await ear.judge(struckAt.wallMs, before, logs.events(), outcome.survivor, breaksPair(each));
+    const heard = await ear.judge(stage.vm, struckAt.wallMs, before, logs.events(), outcome.survivor, breaksPair(each));
     const began = now().monoMs;
     mended = true;
     await hand.mend();

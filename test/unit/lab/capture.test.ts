@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { judgeCapture, type FaultPeriod } from '../../../deploy/lab/capture/judgement.js';
 import { arpQuestion, ipv6Question } from '../../../deploy/lab/capture/noise.js';
-import { parsePcap, type Frame } from '../../../deploy/lab/capture/pcap.js';
+import { parsePcap, streamsUntil, type Frame } from '../../../deploy/lab/capture/pcap.js';
 
 const FAULT = 10_000;
 const STREAM = '10.0.0.1:7000 > 10.0.0.9:5000';
@@ -26,6 +26,7 @@ const promoted: FaultPeriod = {
   untilWallMs: FAULT + 10_000,
   pairBroken: true,
   verdict: { winner: 'b', atWallMs: FAULT + 300 },
+  toldByTwin: [],
   suspicions: [],
 };
 const solo: FaultPeriod = { ...promoted, verdict: { winner: 'a', atWallMs: FAULT + 300 } };
@@ -87,6 +88,20 @@ describe('IPv4 payload after a fault', () => {
       says: /5 bytes that nobody/,
     },
     {
+      what: 'of a primary that goes on, new but sent by the guest of the secondary as well',
+      period: { ...solo, toldByTwin: [Buffer.from('..early..')] },
+      a: [tcp(FAULT + 250, 100, 'early')],
+      b: [],
+      says: null,
+    },
+    {
+      what: 'of a primary that goes on, otherwise than the guest of the secondary sent it',
+      period: { ...solo, toldByTwin: [Buffer.from('..earlier')] },
+      a: [tcp(FAULT + 250, 100, 'early!')],
+      b: [],
+      says: /6 bytes that nobody/,
+    },
+    {
       what: 'of a primary that goes on, repeated before its verdict',
       period: solo,
       a: [tcp(FAULT - 50, 100, 'old'), tcp(FAULT + 250, 100, 'old')],
@@ -113,7 +128,24 @@ describe('IPv4 payload after a fault', () => {
 
   it('without a verdict -> is counted by what explains it', () => {
     const { unverdicted } = judge(promoted, [tcp(FAULT + 10, 100, 'abcdef')], [tcp(FAULT + 400, 103, 'def')]);
-    expect(unverdicted).toEqual({ frames: 1, bytes: 6, sameBytes: 3, continuedBytes: 3 });
+    expect(unverdicted).toEqual({ frames: 1, bytes: 6, sameBytes: 3, continuedBytes: 3, twinBytes: 0 });
+  });
+});
+
+describe('the streams of a capture', () => {
+  it('sent twice, late and over the end of the numbers -> are each whole, up to a hole and up to the time', () => {
+    const other = '10.0.0.2:1 > 10.0.0.1:2';
+    const frames = [
+      tcp(1, 0xffff_fffd, 'abc'),
+      tcp(2, 3, 'ghi'),
+      tcp(3, 0xffff_fffd, 'abc'),
+      tcp(4, 7, 'xyz', other),
+      tcp(5, 0, 'def'),
+      tcp(6, 2, 'fghijk'),
+      tcp(7, 20, 'behind a hole'),
+      tcp(9, 8, 'too late'),
+    ];
+    expect(streamsUntil(frames, 9).map(String)).toEqual(['abcdefghijk', 'xyz']);
   });
 });
 
