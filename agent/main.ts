@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { systemDisks } from './io/disks.js';
+import { keepHeartbeatKeys, type HeartbeatKeys } from './io/heartbeat-keys.js';
 import { canonicalAddress, udpHeartbeats } from './io/host-heartbeat.js';
 import { openJournals } from './io/journal.js';
 import { procSockets, tcpProbe } from './io/kernel-evidence.js';
@@ -92,7 +93,10 @@ async function serve(config: AgentConfig, qemuVersion: NonNullable<ReturnType<ty
   const store = openStore(config.etcd.endpoints, clock, log, { security: etcdSecurity(security, config.etcd.serverName) });
   const journals = await openJournals(config.stateDir, random, log);
   const { hostId } = journals.agent;
-  const pairs = watchPairs(config, clock, random, log);
+  const kept = config.heartbeat.keyFile === undefined ? null : keepHeartbeatKeys({ clock, log }, config.heartbeat.keyFile);
+  if (kept?.ok === false) return end(EXIT_CONFIG, `heartbeat.keyFile: ${kept.error}`);
+  const heartbeatKeys = kept?.value ?? null;
+  const pairs = watchPairs(config, heartbeatKeys, clock, random, log);
   const folders = { stateDir: config.stateDir, runtimeDir: config.runtimeDir };
 
   const agent = runAgent(
@@ -171,11 +175,9 @@ async function serve(config: AgentConfig, qemuVersion: NonNullable<ReturnType<ty
   process.on('SIGINT', () => shutDown('SIGINT'));
 }
 
-/** Throws when the key file cannot be read: a host that seals wrongly would never be heard. */
-function watchPairs(config: AgentConfig, clock: Clock, random: Random, log: Log): Peers {
-  const { port, intervalMs, suspectAfterMs, keyFile } = config.heartbeat;
+function watchPairs(config: AgentConfig, keys: HeartbeatKeys | null, clock: Clock, random: Random, log: Log): Peers {
+  const { port, intervalMs, suspectAfterMs } = config.heartbeat;
   const address = config.replicationAddress;
-  const key = keyFile === undefined ? null : readFileSync(keyFile);
   return new Peers(
     {
       clock,
@@ -183,7 +185,7 @@ function watchPairs(config: AgentConfig, clock: Clock, random: Random, log: Log)
       probe: tcpProbe(address, port),
       sockets: procSockets(),
       silence: nftSilence(log),
-      openWire: (handlers) => udpHeartbeats({ address, port, key }, handlers),
+      openWire: (handlers) => udpHeartbeats({ address, port, keys: () => keys?.current() ?? [] }, handlers),
       canonical: canonicalAddress,
     },
     { cluster: config.prefix, host: config.host, session: random.id(), intervalMs, suspectAfterMs },

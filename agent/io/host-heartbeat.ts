@@ -5,19 +5,19 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import { createSocket, type Socket } from 'node:dgram';
 import { SocketAddress, isIPv6 } from 'node:net';
 import { HEARTBEAT_BYTES } from '../core/heartbeat.js';
+import { closeDatagram, longestDatagram, openDatagram } from '../core/heartbeat-seals.js';
 import type { HeartbeatHandlers, HeartbeatWire } from '../peer-ports.js';
 
 export interface WireSetup {
   /** IP address on the replication network; nothing is sent from or heard on another. */
   readonly address: string;
   readonly port: number;
-  /** With a key, every heartbeat carries its HMAC, and one without is not heard. */
-  readonly key: Uint8Array | null;
+  /** With keys, every heartbeat carries their seals, and one without any of them is not heard. Asked at each datagram, because they may change. */
+  keys(): readonly Uint8Array[];
 }
 
 /** Between attempts to listen, for example while the address is not on the host yet. */
 const LISTEN_AGAIN_MS = 500;
-const SEAL_DIGITS = 64;
 
 export function canonicalAddress(address: string): string {
   return isIPv6(address) ? new SocketAddress({ address, family: 'ipv6' }).address : address;
@@ -25,7 +25,6 @@ export function canonicalAddress(address: string): string {
 
 export function udpHeartbeats(setup: WireSetup, handlers: HeartbeatHandlers): HeartbeatWire {
   const type = isIPv6(setup.address) ? 'udp6' : 'udp4';
-  const seals = sealer(setup.key);
   const peers = new Map<string, { readonly socket: Socket; connected: boolean }>();
   let listening: Socket | null = null;
   let problem: string | null = null;
@@ -37,7 +36,7 @@ export function udpHeartbeats(setup: WireSetup, handlers: HeartbeatHandlers): He
     const socket = createSocket({ type });
     listening = socket;
     socket.on('message', (datagram, from) => {
-      const text = seals.open(datagram);
+      const text = datagram.length > LONGEST ? null : openDatagram(datagram.toString('utf8'), setup.keys(), seal, sameSeal);
       if (text !== null) handlers.heard(canonicalAddress(from.address), text);
     });
     socket.on('error', (error) => {
@@ -83,7 +82,7 @@ export function udpHeartbeats(setup: WireSetup, handlers: HeartbeatHandlers): He
       if (listening === null && performance.now() - triedAt >= LISTEN_AGAIN_MS) listen();
       const { socket, connected } = peers.get(address) ?? connect(address);
       if (!connected) return;
-      socket.send(seals.close(text), (error: NodeJS.ErrnoException | null) => {
+      socket.send(closeDatagram(text, setup.keys(), seal), (error: NodeJS.ErrnoException | null) => {
         if (error?.code === 'ECONNREFUSED') handlers.refused(address);
         else if (error !== null) drop(address, socket);
       });
@@ -101,19 +100,12 @@ export function udpHeartbeats(setup: WireSetup, handlers: HeartbeatHandlers): He
   };
 }
 
-/** A datagram is the text, and with a key a newline and the HMAC-SHA256 of the text in hex. */
-function sealer(key: Uint8Array | null): { open(datagram: Buffer): string | null; close(text: string): Buffer } {
-  const seal = (text: string): string => (key === null ? '' : createHmac('sha256', key).update(text).digest('hex'));
-  return {
-    close: (text) => Buffer.from(key === null ? text : `${text}\n${seal(text)}`),
-    open: (datagram) => {
-      if (datagram.length > HEARTBEAT_BYTES + SEAL_DIGITS + 1) return null;
-      const all = datagram.toString('utf8');
-      const end = all.indexOf('\n');
-      const text = end === -1 ? all : all.slice(0, end);
-      if (key === null) return text;
-      const [given, right] = [Buffer.from(end === -1 ? '' : all.slice(end + 1)), Buffer.from(seal(text))];
-      return given.length === right.length && timingSafeEqual(given, right) ? text : null;
-    },
-  };
+/** No heartbeat of ours is longer, so nothing longer is looked at. */
+const LONGEST = longestDatagram(HEARTBEAT_BYTES);
+
+const seal = (key: Uint8Array, text: string): string => createHmac('sha256', key).update(text).digest('hex');
+
+function sameSeal(one: string, other: string): boolean {
+  const [given, right] = [Buffer.from(one), Buffer.from(other)];
+  return given.length === right.length && timingSafeEqual(given, right);
 }

@@ -33,6 +33,12 @@ export function addClusterCommands(program: Command, world: CliWorld, alone: Alo
     .option('--prefix <prefix>', 'of the keys in etcd (default /colo/NAME)')
     .action((flags: FolderFlag & { readonly prefix?: string }) => alone(() => etcdUsers(world, flags.folder, flags.prefix ?? null)));
 
+  folderOf(cluster.command('heartbeat-key'))
+    .description("replace the key of the hosts' heartbeats, in two steps, while everything runs")
+    .option('--add', 'first: make a new key, beside the old one')
+    .option('--drop', 'then, when every host has both: take the old one away')
+    .action((flags: HeartbeatKeyFlags) => alone(() => heartbeatKey(world, flags)));
+
   const host = program.command('host').description('machines of a cluster');
   folderOf(host.command('add'))
     .description('make certificates and configuration of one more machine')
@@ -71,6 +77,11 @@ interface HostFlags extends FolderFlag {
   readonly replication?: string;
   readonly bridge?: string;
   readonly votesOnly?: boolean;
+}
+
+interface HeartbeatKeyFlags extends FolderFlag {
+  readonly add?: boolean;
+  readonly drop?: boolean;
 }
 
 type Pki = typeof import('../../shared/io/pki/cluster-folder.js');
@@ -128,6 +139,21 @@ async function renew(world: CliWorld, path: string, names: readonly string[] | n
   if (!done.ok) return failure(EXIT.error, done.error);
   for (const each of done.value)
     world.out(`New certificates are in ${each}: copy it to the host and run install.sh there. Nothing is restarted.\n`);
+  return EXIT.ok;
+}
+
+async function heartbeatKey(world: CliWorld, flags: HeartbeatKeyFlags): Promise<number | Failure> {
+  if ((flags.add === true) === (flags.drop === true)) return failure(EXIT.usage, 'say either --add, which comes first, or --drop');
+  const step = flags.add === true ? 'add' : 'drop';
+  const done = await withFolder(world, flags.folder, (folder, { replaceHeartbeatKey }) =>
+    Promise.resolve(replaceHeartbeatKey(folder, step)),
+  );
+  if (!done.ok) return failure(EXIT.error, `${done.error}\nNothing was changed.`);
+  for (const each of done.value) world.out(`${each}: copy it to the host and run install.sh there. Nothing is restarted.\n`);
+  if (step === 'add')
+    world.out(
+      'When every agent has said heartbeat-keys-changed with two keys: coloctl cluster heartbeat-key --drop, and the same again.\n',
+    );
   return EXIT.ok;
 }
 

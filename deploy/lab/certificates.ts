@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { join } from 'node:path';
-import { addHost, addPerson, initCluster, openFolder, renewHost } from '../../shared/io/pki/cluster-folder.js';
+import { addHost, addPerson, initCluster, openFolder, renewHost, replaceHeartbeatKey } from '../../shared/io/pki/cluster-folder.js';
 import { ETCD_SERVER_NAME, etcdEndpoints } from '../../shared/io/pki/cluster-plan.js';
 import { prepareUsers } from '../../shared/io/etcd/users.js';
 import type { TlsFiles } from '../../shared/io/tls/material.js';
@@ -56,6 +56,11 @@ export async function makeCertificates(plan: LabPlan): Promise<void> {
 
 export async function renewCertificates(plan: LabPlan, host: HostPlan): Promise<void> {
   must(await renewHost(must(openFolder(folderOf(plan), Date.now())), host.name, Date.now()));
+}
+
+/** On all hosts at once; agents look at their file when they look, so for a moment some have it and some do not. */
+export function replaceHeartbeatKeys(plan: LabPlan, step: 'add' | 'drop'): void {
+  must(replaceHeartbeatKey(must(openFolder(folderOf(plan), Date.now())), step));
 }
 
 /** Users and roles; from then on etcd asks for them. */

@@ -70,3 +70,5 @@ export const HEARTBEAT_SUSPECT_BEATS = 5;
 export const CERTIFICATE_EXPIRES_MS = 30 * 24 * 3_600_000;
 /** And within this it is a problem of the cluster in `coloctl status`. */
 export const CERTIFICATE_URGENT_MS = 7 * 24 * 3_600_000;
+/** An authority that expires within this is warned of: another one must come to every machine, beside the old, before that. */
+export const AUTHORITY_EXPIRES_MS = 180 * 24 * 3_600_000;

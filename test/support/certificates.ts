@@ -7,6 +7,8 @@ import { issue, makeAuthority, type PemPair } from '../../shared/io/pki/authorit
 import type { TlsFiles } from '../../shared/io/tls/material.js';
 
 const YEAR_DAYS = 365;
+/** An authority outlives what it signs by far. */
+const AUTHORITY_DAYS = 10 * YEAR_DAYS;
 
 export interface TestAuthority {
   readonly pair: PemPair;
@@ -18,8 +20,8 @@ export interface TestAuthority {
   write(files: TlsFiles, pair: PemPair): void;
 }
 
-export async function aTestAuthority(folder: string, name = 'test'): Promise<TestAuthority> {
-  const pair = await makeAuthority(`authority ${name}`, Date.now(), YEAR_DAYS);
+export async function aTestAuthority(folder: string, name = 'test', days = AUTHORITY_DAYS): Promise<TestAuthority> {
+  const pair = await makeAuthority(`authority ${name}`, Date.now(), days);
   const sign = (uris: readonly string[], days = YEAR_DAYS, nowMs = Date.now()): Promise<PemPair> =>
     issue(pair, { commonName: 'test', uris, dnsNames: [], addresses: [], isServer: true, isClient: true }, nowMs, days);
   const write = (files: TlsFiles, made: PemPair): void => {

@@ -10,7 +10,14 @@ export function aCertificate(change: Partial<CertificateFact> = {}): Certificate
   return {
     certificate: '/etc/colo-ha/tls/agent.crt',
     expected: 'agent/host1',
-    found: { kind: 'read', identity: 'agent/host1', notBeforeMs: NOW_MS - DAY_MS, notAfterMs: NOW_MS + 365 * DAY_MS },
+    ca: '/etc/colo-ha/tls/ca.crt',
+    found: {
+      kind: 'read',
+      identity: 'agent/host1',
+      notBeforeMs: NOW_MS - DAY_MS,
+      notAfterMs: NOW_MS + 365 * DAY_MS,
+      authorities: [{ name: 'colo-ha blue', notAfterMs: NOW_MS + 3_000 * DAY_MS, isOurs: true }],
+    },
     secrets: [{ file: '/etc/colo-ha/tls/agent.key', state: 'good', reader: 'root' }],
     ...change,
   };

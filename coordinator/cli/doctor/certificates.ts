@@ -1,7 +1,8 @@
 // What the doctor makes of a daemon's certificate and of the secrets beside it: what would end its start, be refused by its peers, or expire
 // soon. Pure; look-tls.ts finds the facts.
 
-import { CERTIFICATE_EXPIRES_MS } from '../../../shared/core/limits.js';
+import { AUTHORITY_EXPIRES_MS, CERTIFICATE_EXPIRES_MS } from '../../../shared/core/limits.js';
+import type { Authority } from '../../../shared/io/tls/material.js';
 import { doubtful, good, missing, type Finding } from './finding.js';
 
 /** A file that holds a secret. */
@@ -17,8 +18,16 @@ export interface CertificateFact {
   readonly certificate: string;
   /** `agent/host1`: who the daemon is by its configuration. */
   readonly expected: string;
+  /** The file with the authorities. */
+  readonly ca: string;
   readonly found:
-    | { readonly kind: 'read'; readonly identity: string; readonly notBeforeMs: number; readonly notAfterMs: number }
+    | {
+        readonly kind: 'read';
+        readonly identity: string;
+        readonly notBeforeMs: number;
+        readonly notAfterMs: number;
+        readonly authorities: readonly Authority[];
+      }
     | { readonly kind: 'broken'; readonly problem: string }
     /** Only root may look. */
     | { readonly kind: 'forbidden' };
@@ -28,10 +37,31 @@ export interface CertificateFact {
 
 const ABOUT = 'certificates';
 const DAY_MS = 24 * 3_600_000;
+const REPLACE = 'make another authority and bring it to every machine; "Another authority" in the handbook';
 const RENEW = 'coloctl certs renew in the folder of the cluster; copy hosts/NAME of it here and run its install.sh';
 
 export function certificateFindings(facts: readonly CertificateFact[], nowMs: number): readonly Finding[] {
-  return facts.flatMap((fact) => [...certificate(fact, nowMs), ...fact.secrets.flatMap(secret)]);
+  // Both daemons of a machine have one file of authorities, which is told of once.
+  const first = (fact: CertificateFact, at: number): boolean => facts.findIndex((each) => each.ca === fact.ca) === at;
+  return facts.flatMap((fact, at) => [
+    ...certificate(fact, nowMs),
+    ...(first(fact, at) ? authorities(fact, nowMs) : []),
+    ...fact.secrets.flatMap(secret),
+  ]);
+}
+
+function authorities({ ca, found }: CertificateFact, nowMs: number): readonly Finding[] {
+  if (found.kind !== 'read') return [];
+  return found.authorities.flatMap(({ name, notAfterMs, isOurs }) => {
+    const days = Math.floor((notAfterMs - nowMs) / DAY_MS);
+    if (notAfterMs > nowMs)
+      return notAfterMs - nowMs < AUTHORITY_EXPIRES_MS
+        ? [doubtful(ABOUT, `the authority "${name}" in ${ca} expires in ${days} days, and with it all that it signed`, REPLACE)]
+        : [];
+    const said = `the authority "${name}" in ${ca} has expired on ${iso(notAfterMs)}`;
+    // One that only stays there beside its successor hurts nobody.
+    return isOurs ? [missing(ABOUT, `${said}: no peer believes this machine`, REPLACE)] : [doubtful(ABOUT, said, `take it out of ${ca}`)];
+  });
 }
 
 function certificate({ certificate: file, expected, found }: CertificateFact, nowMs: number): readonly Finding[] {

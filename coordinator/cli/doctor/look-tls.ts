@@ -26,16 +26,22 @@ export interface LookedAt {
 }
 
 export function lookAtCertificate({ files, expected, user, otherSecrets }: DaemonTls): LookedAt {
-  const { certificate } = files;
+  const { certificate, ca } = files;
   const read = readMaterial(files);
   // Every daemon's key is for its owner alone, so without root it is not known whether anything is wrong.
   const forbidden = !read.ok && process.getuid?.() !== 0 && /: E(ACCES|PERM)$/.test(read.error);
-  if (forbidden) return { fact: { certificate, expected, found: { kind: 'forbidden' }, secrets: [] }, material: null };
+  if (forbidden) return { fact: { certificate, expected, ca, found: { kind: 'forbidden' }, secrets: [] }, material: null };
   const secrets = [...(read.ok ? [files.key] : []), ...otherSecrets].map((file) => secretFact(file, user));
-  if (!read.ok) return { fact: { certificate, expected, found: { kind: 'broken', problem: read.error }, secrets }, material: null };
-  const { identity, notBeforeMs, notAfterMs } = read.value;
+  if (!read.ok) return { fact: { certificate, expected, ca, found: { kind: 'broken', problem: read.error }, secrets }, material: null };
+  const { identity, notBeforeMs, notAfterMs, authorities } = read.value;
   return {
-    fact: { certificate, expected, found: { kind: 'read', identity: describeIdentity(identity), notBeforeMs, notAfterMs }, secrets },
+    fact: {
+      certificate,
+      expected,
+      ca,
+      found: { kind: 'read', identity: describeIdentity(identity), notBeforeMs, notAfterMs, authorities },
+      secrets,
+    },
     material: read.value,
   };
 }

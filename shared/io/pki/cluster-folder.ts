@@ -29,6 +29,9 @@ const AUTHORITY_DAYS = 3_650;
 export const CERTIFICATE_DAYS = 825;
 /** What hosts keep their configuration in. */
 const CONFIG_FOLDER = '/etc/colo-ha';
+const HEARTBEAT_KEY = 'heartbeat.key';
+
+const randomKey = (): string => randomBytes(32).toString('hex');
 
 const name = z
   .string()
@@ -69,7 +72,7 @@ export async function initCluster(
   mkdirSync(join(path, 'ca'), { mode: 0o700 });
   mkdirSync(join(path, 'hosts'), { mode: 0o700 });
   writePair(join(path, 'ca'), 'ca', authority);
-  writeSecret(join(path, 'heartbeat.key'), `${randomBytes(32).toString('hex')}\n`);
+  writeSecret(join(path, HEARTBEAT_KEY), `${randomKey()}\n`);
   writePublic(join(path, 'cluster.yaml'), stringify(checked.data));
   const folder: Folder = { path, plan: checked.data, authority };
   const root = join(path, 'etcd-root');
@@ -109,7 +112,7 @@ export async function addHost(folder: Folder, host: HostPlan, nowMs: number): Pr
   writePublic(join(path, 'host.yaml'), stringify(checked.data));
   await issueHost(folder, host, path, nowMs);
   if (host.replicationAddress !== null) {
-    writeSecret(join(path, 'heartbeat.key'), readFileSync(join(folder.path, 'heartbeat.key'), 'utf8'));
+    writeSecret(join(path, HEARTBEAT_KEY), readFileSync(join(folder.path, HEARTBEAT_KEY), 'utf8'));
     writePublic(join(path, 'agent.yaml'), agentYaml(plan, host, CONFIG_FOLDER));
   }
   if (votes) {
@@ -138,6 +141,25 @@ async function issueHost(folder: Folder, host: HostPlan, path: string, nowMs: nu
   if (!isMember(folder.plan, host.name)) return;
   writePair(path, 'coordinator', await sign(subjectOf({ role: 'coordinator', name: host.name })));
   writePair(path, 'etcd', await sign(etcdSubject(host)));
+}
+
+/**
+ * `add`: a new key of the heartbeats before the old one, so that a host that has both is heard by those that have either. `drop`: the old one
+ * goes, once every host has the new one. Answers the hosts' folders, which are to be installed again.
+ */
+export function replaceHeartbeatKey(folder: Folder, step: 'add' | 'drop'): Result<readonly string[], string> {
+  const file = join(folder.path, HEARTBEAT_KEY);
+  const keys = readFileSync(file, 'utf8').split('\n').filter(Boolean);
+  const [newest = ''] = keys;
+  if (step === 'add' && keys.length > 1) return fail(`${file} has two keys already: bring it to every host, then --drop the old one`);
+  if (step === 'drop' && keys.length === 1) return fail(`${file} has one key: --add another one first`);
+  const text = (step === 'add' ? [randomKey(), newest] : [newest]).map((each) => `${each}\n`).join('');
+  const hosts = hostsOf(folder)
+    .map((name) => join(folder.path, 'hosts', name))
+    .filter((path) => existsSync(join(path, HEARTBEAT_KEY)));
+  writeSecret(file, text);
+  for (const path of hosts) writeSecret(join(path, HEARTBEAT_KEY), text);
+  return ok(hosts);
 }
 
 /** A certificate for a person (or a program that only looks), with a coloctl.yaml beside it. A second time it is renewed. */

@@ -2,7 +2,7 @@
 // and says early that it will expire. It never changes whose certificate it is: a pair of another identity is refused like a broken one.
 
 import { statSync } from 'node:fs';
-import { CERTIFICATE_EXPIRES_MS } from '../../core/limits.js';
+import { AUTHORITY_EXPIRES_MS, CERTIFICATE_EXPIRES_MS } from '../../core/limits.js';
 import { describeIdentity, type Identity } from '../../core/access.js';
 import { fail, ok, type Result } from '../../core/result.js';
 import type { CertificateReport } from '../../core/model.js';
@@ -79,8 +79,13 @@ export function keepTls(
 
   function warn(): void {
     const now = clock.wallMs();
-    if (material.notAfterMs - now > CERTIFICATE_EXPIRES_MS || now - warnedAtMs < DAY_MS) return;
-    warnedAtMs = now;
+    if (now - warnedAtMs < DAY_MS) return;
+    const dying = material.authorities.filter((each) => each.notAfterMs - now <= AUTHORITY_EXPIRES_MS);
+    const expires = material.notAfterMs - now <= CERTIFICATE_EXPIRES_MS;
+    if (expires || dying.length > 0) warnedAtMs = now;
+    for (const { name, notAfterMs } of dying)
+      log.warn({ authority: name, notAfter: new Date(notAfterMs).toISOString() }, 'authority-expires');
+    if (!expires) return;
     const fields = { identity: describeIdentity(material.identity), notAfter: new Date(material.notAfterMs).toISOString() };
     if (material.notAfterMs <= now) log.error(fields, 'certificate-expired');
     else log.warn(fields, 'certificate-expires');

@@ -16,8 +16,19 @@ export interface TlsFiles {
   readonly key: string;
 }
 
+/** A certificate that other certificates are believed by. */
+export interface Authority {
+  readonly name: string;
+  /** Milliseconds since 1970. */
+  readonly notAfterMs: number;
+  /** Our own certificate is signed by it. */
+  readonly isOurs: boolean;
+}
+
 export interface TlsMaterial {
   readonly ca: Buffer;
+  /** What is in `ca`, in its order. */
+  readonly authorities: readonly Authority[];
   readonly certificate: Buffer;
   readonly key: Buffer;
   readonly identity: Identity;
@@ -54,14 +65,15 @@ function checkMaterial(
   // With intermediate certificates the topmost one that we send must be signed by an authority.
   const chain = inFile(files.certificate, () => certificatesOf(certificate));
   const top = chain.at(-1) ?? own;
-  if (!authorities.some((each) => top.checkIssued(each) && top.verify(each.publicKey)))
-    return fail(`${files.certificate} is not signed by an authority in ${files.ca}`);
+  const signed = (authority: X509Certificate): boolean => top.checkIssued(authority) && top.verify(authority.publicKey);
+  if (!authorities.some(signed)) return fail(`${files.certificate} is not signed by an authority in ${files.ca}`);
   const identity = identityOf(urisOf(own.subjectAltName));
   if (!identity.ok) return fail(`${files.certificate}: ${identity.error}`);
   // What Node would refuse at each handshake is refused now.
   inFile(files.certificate, () => createSecureContext({ ca, cert: certificate, key }));
   return ok({
     ca,
+    authorities: authorities.map((each) => ({ name: nameOf(each), notAfterMs: Date.parse(each.validTo), isOurs: signed(each) })),
     certificate,
     key,
     identity: identity.value,
@@ -88,6 +100,10 @@ export function urisOf(alternativeNames: string | undefined): readonly string[] 
 function certificatesOf(pem: Buffer): readonly X509Certificate[] {
   const blocks = pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   return blocks.map((each) => new X509Certificate(each));
+}
+
+function nameOf({ subject }: X509Certificate): string {
+  return /^CN=(.*)$/m.exec(subject)?.[1] ?? subject.replaceAll('\n', ', ');
 }
 
 function inFile<T>(file: string, work: () => T): T {

@@ -69,7 +69,7 @@ function openMonitor(path: string, resumed: () => void): { force(): void } {
 
 function main(options: HostOptions): void {
   const log = saying();
-  const wire = { address: options.address, port: 7401, key: null };
+  const wire = { address: options.address, port: 7401, keys: () => [] };
   const startedAt = clock.now();
   let checkpoints = 0;
   let resumedAt: Instant | null = null;

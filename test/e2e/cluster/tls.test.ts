@@ -3,12 +3,13 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { renewCertificates } from '../../../deploy/lab/certificates.js';
+import { renewCertificates, replaceHeartbeatKeys } from '../../../deploy/lab/certificates.js';
 import { logFile } from '../../../deploy/lab/daemons.js';
 import type { LabPlan } from '../../../deploy/lab/plan.js';
 import { summarise } from '../../../deploy/lab/probe-analysis.js';
 import { startProber } from '../../../deploy/lab/prober.js';
 import { killSide, sideOf } from '../../../deploy/lab/sides.js';
+import { HEARTBEAT_SUSPECT_AFTER_MS } from '../../../shared/core/limits.js';
 import { waitFor } from '../../support/wait.js';
 import { coloctl, historyOf, PROTECT_MS, statusOf, untilPhase } from './cluster.js';
 import { missing, useCluster, VM } from './stage.js';
@@ -40,6 +41,16 @@ function troublesOf(plan: LabPlan): readonly string[] {
         .filter((line) => words.test(line))
         .map((line) => `${host.name} ${daemon} ${line}`),
     ),
+  );
+}
+
+/** What the agents said of their heartbeats' keys, in any order. */
+function keysTaken(plan: LabPlan): readonly (readonly string[])[] {
+  return plan.hosts.flatMap((host) =>
+    readFileSync(logFile(host, 'agent'), 'utf8')
+      .split('\n')
+      .filter((line) => line.includes('"heartbeat-keys-changed"'))
+      .map((line) => (JSON.parse(line) as { readonly keys: readonly string[] }).keys),
   );
 }
 
@@ -76,6 +87,32 @@ describe.skipIf(why !== null)('a cluster under TLS', () => {
     await prober.waitForMore(100, ANSWER_MS);
     const summary = summarise(await prober.stop());
     console.log('client over the renewal', JSON.stringify(summary).slice(0, 400));
+    expect(troublesOf(plan).slice(quiet.length)).toEqual([]);
+    expect((await statusOf(plan))?.exit).toBe(0);
+  });
+
+  it('whose heartbeat key is replaced under a protected pair -> no heartbeat is missed, and the old key is heard no more', async () => {
+    const plan = cluster();
+    const quiet = troublesOf(plan);
+    for (const [step, keys] of [
+      ['add', 2],
+      ['drop', 1],
+    ] as const) {
+      const before = keysTaken(plan).length;
+      replaceHeartbeatKeys(plan, step);
+      const taken = await waitFor(
+        () => {
+          const lines = keysTaken(plan).slice(before);
+          return lines.length === plan.hosts.length ? lines : null;
+        },
+        { what: `the keys of step "${step}" on all hosts`, boundMs: 20_000, everyMs: 100 },
+      );
+      expect(taken.map((each) => each.length)).toEqual(plan.hosts.map(() => keys));
+      expect(new Set(taken.map((each) => each.join())).size).toBe(1);
+      // Longer than a host may be silent without being suspected, by the clock of the pair itself.
+      const since = Date.now();
+      await waitFor(() => Date.now() - since > 2 * HEARTBEAT_SUSPECT_AFTER_MS, { what: 'time for a suspicion', boundMs: 20_000 });
+    }
     expect(troublesOf(plan).slice(quiet.length)).toEqual([]);
     expect((await statusOf(plan))?.exit).toBe(0);
   });

@@ -5,7 +5,15 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { addHost, addPerson, initCluster, openFolder, renewHost, type Folder } from '../../../shared/io/pki/cluster-folder.js';
+import {
+  addHost,
+  addPerson,
+  initCluster,
+  openFolder,
+  renewHost,
+  replaceHeartbeatKey,
+  type Folder,
+} from '../../../shared/io/pki/cluster-folder.js';
 import { describeProblems, loadAgentConfig, loadCoordinatorConfig } from '../../../shared/io/config.js';
 import { readMaterial } from '../../../shared/io/tls/material.js';
 
@@ -85,6 +93,21 @@ describe('a cluster that is begun', () => {
     expect(all.length).toBeGreaterThan(8);
     for (const each of all) expect(statSync(join(each.parentPath, each.name)).mode & 0o777, each.name).toBe(0o600);
     expect(readFileSync(hostFile('host1', 'heartbeat.key'))).toEqual(readFileSync(hostFile('host4', 'heartbeat.key')));
+  });
+
+  it('whose heartbeat key is replaced -> has the new one before the old one on every host with an agent, then the new one alone', async () => {
+    const keysOf = (host: string): readonly string[] => readFileSync(hostFile(host, 'heartbeat.key'), 'utf8').trim().split('\n');
+    const [old] = keysOf('host1');
+    expect(replaceHeartbeatKey(folder, 'drop')).toMatchObject({ ok: false });
+    expect(replaceHeartbeatKey(folder, 'add')).toMatchObject({ ok: true });
+    const [added, kept] = keysOf('host1');
+    expect(kept).toBe(old);
+    expect(added).toMatch(/^[0-9a-f]{64}$/);
+    expect(keysOf('host4')).toEqual([added, kept]);
+    expect(replaceHeartbeatKey(folder, 'add')).toMatchObject({ ok: false });
+    expect(replaceHeartbeatKey(folder, 'drop')).toMatchObject({ ok: true });
+    expect([keysOf('host1'), keysOf('host4')]).toEqual([[added], [added]]);
+    expect(readdirSync(join(path, 'hosts/voter'))).not.toContain('heartbeat.key');
   });
 
   it('begun again in the same folder -> refused, and nothing is changed', async () => {

@@ -27,10 +27,13 @@ afterEach(async () => {
 
 const AGENT = { role: 'agent', name: 'a' } as const;
 
-async function kept(days = 365): Promise<{ authority: TestAuthority; files: TlsFiles; keeper: TlsKeeper; log: FakeLog }> {
+async function kept(
+  days = 365,
+  authorityDays = 3_650,
+): Promise<{ authority: TestAuthority; files: TlsFiles; keeper: TlsKeeper; log: FakeLog }> {
   const folder = mkdtempSync(join(tmpdir(), 'colo-rotation-'));
   cleanups.push(() => rmSync(folder, { recursive: true }));
-  const authority = await aTestAuthority(folder);
+  const authority = await aTestAuthority(folder, 'test', authorityDays);
   const files = await authority.files(AGENT, days);
   const log = fakeLog();
   const keeper = keepTls({ clock, log }, files, AGENT, LOOK_MS);
@@ -97,6 +100,13 @@ describe('a certificate', () => {
   it('that expires within 30 days -> is warned of at the start', async () => {
     const { log } = await kept(20);
     expect(log.lines.map((each) => each.event)).toContain('certificate-expires');
+  });
+
+  it('whose authority expires within half a year -> is warned of at the start, by the name of the authority', async () => {
+    const { log } = await kept(20, 170);
+    expect(log.lines.filter((each) => each.event === 'authority-expires').map((each) => each.fields['authority'])).toEqual([
+      'authority test',
+    ]);
   });
 
   it('that has expired -> does not keep the daemon from starting, and is an alarm', async () => {

@@ -26,12 +26,15 @@ class End {
   refusals = 0;
   readonly wire: HeartbeatWire;
 
+  keys: readonly string[];
+
   constructor(address: string, port: number, key: string | null) {
+    this.keys = key === null ? [] : [key];
     const handlers: HeartbeatHandlers = {
       heard: (from, text) => this.heard.push(`${from} ${text}`),
       refused: () => (this.refusals += 1),
     };
-    this.wire = udpHeartbeats({ address, port, key: key === null ? null : Buffer.from(key) }, handlers);
+    this.wire = udpHeartbeats({ address, port, keys: () => this.keys.map((each) => Buffer.from(each)) }, handlers);
   }
 }
 
@@ -54,6 +57,35 @@ describe('heartbeats on real sockets', () => {
     await ends(key, key, async (here, there) => {
       await sendUntil(here, THERE, () => there.heard.length > 0);
       expect(there.heard[0]).toBe(`${HERE} beat`);
+    });
+  });
+
+  it('whose key is replaced on one host after the other, the new one beside the old one first -> each one is heard', async () => {
+    await ends('old', 'old', async (here, there) => {
+      let sent = 0;
+      const beat = async (): Promise<void> => {
+        sent += 1;
+        const text = `beat ${sent}`;
+        here.wire.send(THERE, text);
+        there.wire.send(HERE, text);
+        const heard = (end: End): boolean => end.heard.some((each) => each.endsWith(` ${text}`));
+        await waitFor(() => heard(there) && heard(here), { what: `${text} at both ends`, boundMs: 5_000, everyMs: 2 });
+      };
+      await sendUntil(here, THERE, () => there.heard.length > 0);
+      await sendUntil(there, HERE, () => here.heard.length > 0);
+      for (const [hereKeys, thereKeys] of [
+        [['new', 'old'], ['old']],
+        [
+          ['new', 'old'],
+          ['new', 'old'],
+        ],
+        [['new'], ['new', 'old']],
+        [['new'], ['new']],
+      ] as const) {
+        here.keys = hereKeys;
+        there.keys = thereKeys;
+        for (let k = 0; k < 5; k += 1) await beat();
+      }
     });
   });
 

@@ -100,6 +100,18 @@ describe('the doctor of a host with certificates', () => {
     expect(facts.etcd[0]?.problem).toMatch(/certificate/);
   });
 
+  test('of an authority that has half a year left -> says that all that it signed goes with it', async () => {
+    const place = join(folder, 'old');
+    mkdirSync(place);
+    const old = await (await aTestAuthority(place, 'old', 170)).files({ role: 'agent', name: 'host1' });
+    chmodSync(old.key, 0o600);
+    const { certificates } = await look(old);
+    expect(certificates).toEqual([
+      'good: agent/host1, for 169 more days',
+      `doubtful: the authority "authority old" in ${old.ca} expires in 169 days, and with it all that it signed`,
+    ]);
+  });
+
   test('and an etcd of another name -> is not believed', async () => {
     const { facts } = await look(files, 'host1', 'another-etcd');
     expect(facts.etcd[0]).toMatchObject({ version: null, problem: expect.stringMatching(/another-etcd/) as string });

@@ -1,8 +1,10 @@
 // What the doctor makes of what it finds. Nothing of this machine is looked at here.
 
 import { describe, expect, test } from 'vitest';
+import type { CertificateFact } from '../../../coordinator/cli/doctor/certificates.js';
 import { examine, type AgentFacts, type HostFacts } from '../../../coordinator/cli/doctor/checks.js';
 import { lookAtHost } from '../../../coordinator/cli/doctor/look.js';
+import type { Authority } from '../../../shared/io/tls/material.js';
 import { aCertificate, aHost, NOW_MS } from '../../support/host-facts.js';
 
 const agent = (change: Partial<AgentFacts>): Partial<HostFacts> => {
@@ -14,7 +16,12 @@ const GIB = 1024 ** 3;
 const DAY_MS = 24 * 3_600_000;
 const certified = (change: Parameters<typeof aCertificate>[0]): Partial<HostFacts> => ({ certificates: [aCertificate(change)] });
 const dated = (notBeforeMs: number, notAfterMs: number): Partial<HostFacts> =>
-  certified({ found: { kind: 'read', identity: 'agent/host1', notBeforeMs, notAfterMs } });
+  certified({ found: { kind: 'read', identity: 'agent/host1', notBeforeMs, notAfterMs, authorities: [] } });
+const believing = (...authorities: Extract<CertificateFact['found'], { kind: 'read' }>['authorities']): Partial<HostFacts> => {
+  const { found } = aCertificate();
+  return found.kind === 'read' ? certified({ found: { ...found, authorities } }) : {};
+};
+const anAuthority = (notAfterMs: number, isOurs = true): Authority => ({ name: 'colo-ha blue', notAfterMs, isOurs });
 const secret = (state: 'absent' | 'empty' | 'open' | 'closed'): Partial<HostFacts> =>
   certified({ secrets: [{ file: '/etc/colo-ha/tls/coordinator.key', state, reader: 'colo' }] });
 
@@ -67,6 +74,7 @@ describe('the doctor', () => {
     ['a certificate of another host', certified({ expected: 'agent/host2' }), 'certificates', /is the certificate of agent\/host1/],
     ['a certificate of tomorrow', dated(NOW_MS + DAY_MS, NOW_MS + 9 * DAY_MS), 'certificates', /valid only from 2026-11-27/],
     ['an expired certificate', dated(0, NOW_MS), 'certificates', /has expired on 2026-11-26/],
+    ['an expired authority', believing(anAuthority(NOW_MS)), 'certificates', /authority "colo-ha blue" .* has expired on 2026-11-26/],
     ['no key of the heartbeats', secret('absent'), 'certificates', /there is no \/etc/],
     ['an empty key of the heartbeats', secret('empty'), 'certificates', /is empty/],
     ['a key that the coordinator cannot read', secret('closed'), 'certificates', /colo cannot read/],
@@ -85,6 +93,8 @@ describe('the doctor', () => {
     ['a clock that nobody knows of', { clockSynchronised: null }, 'clock'],
     ['no certificates', agent({ insecure: true }), 'certificates'],
     ['a certificate that is about to expire', dated(0, NOW_MS + 29 * DAY_MS), 'certificates'],
+    ['an authority that is about to expire', believing(anAuthority(NOW_MS + 179 * DAY_MS)), 'certificates'],
+    ['an expired authority beside its successor', believing(anAuthority(0, false), anAuthority(NOW_MS + 999 * DAY_MS)), 'certificates'],
     ['certificates that only root may see', certified({ found: { kind: 'forbidden' }, secrets: [] }), 'certificates'],
     ['a key for everybody', secret('open'), 'certificates'],
     ['an etcd that nobody could ask', { etcd: [], etcdUnasked: 'it wants a certificate' }, 'etcd'],
