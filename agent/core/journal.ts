@@ -146,7 +146,8 @@ function qemuAfter(qemu: QemuJournal | null, order: Order): QemuJournal | null {
   const attempt = attemptOf(order);
   if (qemu !== null && qemu.born === goal.born) {
     const livesOn = goal.kind !== 'stop' && goal.kind !== 'hold';
-    const releasing = releasesQemu(goal) ? { epoch: order.epoch, doubtful: isReleasing(qemu) } : qemu.releasing;
+    // What has ended before its order came is not released by it; an earlier doubt stays.
+    const releasing = releasesQemu(goal) && qemu.death === null ? { epoch: order.epoch, doubtful: isReleasing(qemu) } : qemu.releasing;
     return { ...qemu, obeyed: livesOn ? order.epoch : qemu.obeyed, attempt: attempt ?? qemu.attempt, releasing };
   }
   if (!startsQemu(goal)) return qemu;

@@ -60,6 +60,8 @@ export const executionRows: readonly Row[] = [
     why: 'The winner died after it may have released output, or the other side missed writes: only its disk is valid.',
     when: (view) =>
       view.a?.qemu === 'dead' &&
+      // Its agent may still find out that this release let nothing out, and then the other copy goes on.
+      view.a.report?.task.kind !== 'running' &&
       (view.record.verdict?.loser === null || view.a.report?.aloneSince !== null || view.b?.qemu === 'dead' || lossOf(view) !== null),
     act: (view) => diedAlone(view, deathOf(view.a) ?? 'the winner of the verdict died'),
   },

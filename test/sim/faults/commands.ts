@@ -26,6 +26,9 @@ export function arm(world: World, text: string, line: string): void {
   world.triggers.push({ text, run: () => perform(world, line) });
 }
 
+/** Contact may be as old as a beat and its echo when a way is cut, and is proven a beat after it is mended. */
+const NOT_FELT_MS = 180;
+
 const vmOf = (world: World, name: string | undefined): string => name ?? world.setup.vms[0]?.spec.name ?? '';
 
 function processOf(world: World, name: string): string {
@@ -111,6 +114,9 @@ const COMMANDS: Readonly<Record<string, Run>> = {
   'crash-on': (world, [name = '', when = 'before', ...text]) =>
     world.crashAt(processOf(world, name), { call: 1, when: when === 'after' ? 'after' : 'before', texts: text.join(' ').split('*') }),
   pause: (world, [name = '']) => world.pause(processOf(world, name)),
+  /** It stands still right behind such a call, as in `crash-on`. */
+  'pause-on': (world, [name = '', ...text]) =>
+    world.crashAt(processOf(world, name), { call: 1, when: 'pause', texts: text.join(' ').split('*') }),
   wake: (world, [name = '']) => world.wake(processOf(world, name)),
   'wake-all': (world) => {
     for (const each of [...world.agents.values(), ...world.coordinators.values()]) each.life.wake();
@@ -131,6 +137,14 @@ const COMMANDS: Readonly<Record<string, Run>> = {
       world.network.cut(net as Net, from, to);
       world.network.cut(net as Net, to, from);
     }),
+  /** Cut both ways and mended so many milliseconds later: for less than the suspect time that hurts nobody. */
+  blink: (world, [net = 'repl', one = '', other = '', ms = '100']) => {
+    const ends = [hostOf(world, one), hostOf(world, other)] as const;
+    const both = (change: (from: string, to: string) => void): void => (change(...ends), change(ends[1], ends[0]));
+    if (Number(ms) > NOT_FELT_MS) everyVmHurt(world);
+    both((from, to) => world.network.cut(net as Net, from, to));
+    world.kernel.after(Number(ms), () => both((from, to) => world.network.mend(net as Net, from, to)));
+  },
   /** `in`, `out` or `both` ways between one machine and all others. */
   isolate: (world, [net = 'mgmt', name = '', direction = 'both']) => {
     const machine = hostOf(world, name);
@@ -157,7 +171,8 @@ const COMMANDS: Readonly<Record<string, Run>> = {
   etcd: (world, [state = 'up']) => world.etcd.setDown(state === 'down'),
   'lose-lease': (world, [index = '0']) => {
     const leases = world.etcd.leases();
-    const lease = leases[Number(index) % Math.max(1, leases.length)];
+    const host = hostOf(world, index);
+    const lease = /^\d+$/.test(index) ? leases[Number(index) % Math.max(1, leases.length)] : world.etcd.read(world.keys.host(host))?.lease;
     if (lease !== undefined) world.etcd.revoke(lease);
   },
   'freeze-watch': (world, [machine = '', ms = '1000']) =>
@@ -171,6 +186,12 @@ const COMMANDS: Readonly<Record<string, Run>> = {
   stop: (world, [role, vm]) => qemuAt(world, role, vm)?.stop(),
   cont: (world, [role, vm]) => qemuAt(world, role, vm)?.cont(),
   hang: (world, [role, vm]) => qemuAt(world, role, vm)?.hold('a fault'),
+  /** Nobody gets a new connection to its monitor; those that are there go on. */
+  deaf: (world, [role, vm]) => {
+    const name = vmOf(world, vm);
+    const qemu = role === 'primary' || role === 'secondary' ? world.side(name, role) : null;
+    if (qemu !== null) qemu.listening = false;
+  },
   unhang: (world, [role, vm]) => qemuAt(world, role, vm)?.release('a fault'),
   'wake-all-qemus': (world) => {
     for (const machine of world.machines.values()) {
@@ -178,6 +199,7 @@ const COMMANDS: Readonly<Record<string, Run>> = {
         qemu.cont();
         qemu.release('a fault');
         qemu.guest.nextLoadFails = false;
+        qemu.listening = true;
       }
     }
   },
@@ -219,6 +241,11 @@ const COMMANDS: Readonly<Record<string, Run>> = {
   define: (world, [vm]) => {
     world.watchers.hurt.add(vmOf(world, vm));
     world.define(vmOf(world, vm));
+  },
+  /** The same, and the operator has left the images of the earlier one where they are. */
+  'define-over': (world, [vm]) => {
+    world.watchers.hurt.add(vmOf(world, vm));
+    world.define(vmOf(world, vm), true);
   },
   /** An operator has looked into the cause of so many failovers. */
   release: (world, [vm]) => world.wish(vmOf(world, vm), { releasedAtMs: world.wallMs() }),

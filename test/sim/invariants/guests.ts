@@ -146,6 +146,7 @@ export class Guests {
   }
 }
 
-function diskProblem(content: Content, given: readonly { readonly k: number; readonly v: number }[]): string | null {
+/** What is wrong with a disk for a client that was given these answers; null = nothing. */
+export function diskProblem(content: Content, given: readonly { readonly k: number; readonly v: number }[]): string | null {
   return content.torn ?? missingFrom(content.last, given);
 }

@@ -10,7 +10,7 @@ import type { Setup } from '../world/setup.js';
 export interface Observed {
   readonly setup: Setup;
   readonly keys: Keys;
-  readonly kernel: { readonly now: number };
+  readonly kernel: { readonly now: number; after(ms: number, run: () => void): () => void };
   readonly etcd: { read(key: string): KeyValue | null };
   readonly machines: ReadonlyMap<string, Machine>;
   readonly clients: ReadonlyMap<string, Client>;

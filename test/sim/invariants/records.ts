@@ -4,6 +4,9 @@
 import { coordinatorKeyCodec, historyCodec, vmRecordCodec } from '../../../shared/core/codec.js';
 import type { VmJournal } from '../../../agent/core/journal.js';
 import type { Side, VmRecord } from '../../../shared/core/model.js';
+import { missingFrom } from '../qemu/content.js';
+import type { Qemu } from '../qemu/shapes.js';
+import { diskProblem } from './guests.js';
 import type { Observed } from './observed.js';
 
 /** Rows in which the loser of a verdict that was not carried out is named in its place. */
@@ -85,6 +88,7 @@ export class Records {
     }
     if (now.phase === 'protected' && before !== null) this.#pairIsNamed(before, now);
     if (now.phase === 'executed' && before !== null) this.#winnerRuns(before, now);
+    if (now.phase === 'stopped' && before !== null) this.#noCopyLives(before, now);
   }
 
   /** The journal that is on the disk of this side's host. */
@@ -97,6 +101,21 @@ export class Records {
   #winnerRuns(before: VmRecord, now: VmRecord): void {
     if (this.#journalOf(now.vm, now.primary)?.aloneSince === before.epoch) return;
     this.#wrong(`the verdict of epoch ${before.epoch} of ${now.vm} is called executed and ${now.primary?.host ?? '?'} has not said so`);
+  }
+
+  /** Whoever starts the guest anew from a disk throws its memory away: not while a side lives that could go on where the last answer left. */
+  #noCopyLives(before: VmRecord, now: VmRecord): void {
+    if (before.phase !== 'protected' && before.phase !== 'verdict') return;
+    // A winner that has released may have answered, and then no other copy counts, whatever it knows.
+    if (this.#journalOf(before.vm, before.primary)?.aloneSince === before.epoch) return;
+    const sides = [before.primary, before.secondary].map((side) => qemuOf(this.#world, before.vm, side));
+    if (sides.some((each) => each?.block.replicationError === true)) return;
+    const given = this.#world.clients.get(before.vm)?.given ?? [];
+    for (const qemu of sides) {
+      if (qemu === null || qemu.guest.ramTorn || qemu.guest.nextLoadFails || qemu.block.image.bad) continue;
+      if (missingFrom(qemu.guest.ram, given) !== null || diskProblem(qemu.block.read(), given) !== null) continue;
+      this.#wrong(`${qemu.name}, the last live copy of ${before.vm}, is given up by ${now.row}: ${now.reason}`);
+    }
   }
 
   #pairIsNamed(before: VmRecord, now: VmRecord): void {
@@ -129,6 +148,13 @@ export class Records {
   #wrong(what: string): void {
     this.#world.violate(what);
   }
+}
+
+/** The running QEMU of this side; null = there is none. */
+function qemuOf(world: Observed, vm: string, side: Side | null): Qemu | null {
+  if (side === null) return null;
+  const running = world.machines.get(side.host)?.running() ?? [];
+  return running.find((each) => each.vm === vm && each.born === side.born) ?? null;
 }
 
 const fromSyncing = (record: VmRecord): boolean => record.phase === 'syncing';

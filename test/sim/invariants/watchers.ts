@@ -1,5 +1,5 @@
 // What must never happen, looked at after every event that could matter. Rules about records are in records.ts, those about guests and
-// their data in guests.ts; this only carries to them what the world tells.
+// their data in guests.ts, those about what agents say in words.ts; this only carries to them what the world tells.
 
 import type { VmJournal } from '../../../agent/core/journal.js';
 import { clusterCodec } from '../../../shared/core/codec.js';
@@ -10,6 +10,7 @@ import type { HostEvents } from '../qemu/host-ports.js';
 import type { Observed } from './observed.js';
 import { Guests } from './guests.js';
 import { Records } from './records.js';
+import { Words } from './words.js';
 
 /** Something that a process said or did, for coverage. */
 export interface Seen {
@@ -21,6 +22,8 @@ export interface Seen {
 export class Watchers implements HostEvents {
   /** VMs that something other than their controllers has hurt: a dead host, a killed QEMU, a cut link, an operator's wish. */
   readonly hurt = new Set<string>();
+  /** What agents say of their pairs. */
+  readonly words: Words;
   readonly #world: Observed;
   readonly #records: Records;
   readonly #guests: Guests;
@@ -30,6 +33,7 @@ export class Watchers implements HostEvents {
     this.#world = world;
     this.#records = new Records(world, this.hurt);
     this.#guests = new Guests(world);
+    this.words = new Words(world, this.hurt);
   }
 
   /** All faults have ended and every VM rests: from here on a pair that nothing hurts again must stay whole. */
@@ -79,6 +83,7 @@ export class Watchers implements HostEvents {
     const now: VmJournal | undefined = machine.vmJournals.get(vm);
     if (now === undefined) return;
     this.#isOurs(machine, now);
+    this.words.journalled(machine, vm);
     if (before === null) return;
     if (now.term < before.term || now.epoch < before.epoch) {
       this.#world.violate(
@@ -97,6 +102,11 @@ export class Watchers implements HostEvents {
     const record = this.#world.record(journal.vm);
     if (record !== null && record.uid !== journal.uid)
       this.#world.violate(`${machine.name} obeyed an order for ${journal.vm} of uid ${journal.uid}, the record is of ${record.uid}`);
+  }
+
+  /** An image of one VM is claimed for another one. */
+  restamped(machine: Machine, path: string, before: string, uid: string): void {
+    this.#world.violate(`${machine.name} takes ${path} of the VM ${before} for ${uid}`);
   }
 
   killed(qemu: Qemu): void {

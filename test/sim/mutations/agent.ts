@@ -174,7 +174,7 @@ export const AGENT_MUTATIONS: readonly Mutation[] = [
       },
     ],
     story: 'the promoted side dies while it merges',
-    seed: 10,
+    seed: 5,
     violation: 'heard and its disk',
   },
   {

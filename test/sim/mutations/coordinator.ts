@@ -43,7 +43,7 @@ export const COORDINATOR_MUTATIONS: readonly Mutation[] = [
       },
     ],
     story: 'primary killed while the store answers late',
-    seed: 1,
+    seed: 19,
     violation: 'heard',
   },
   {
@@ -138,7 +138,7 @@ export const COORDINATOR_MUTATIONS: readonly Mutation[] = [
     rule: 'no resync while overlays are merged; SAFETY 5',
     changes: [{ file: SYNC, find: "view.record.disk?.state === 'clean' &&\n", replace: '' }],
     story: 'two failovers, one after the other',
-    seed: 1,
+    seed: 2,
     violation: 'overlays',
   },
   {

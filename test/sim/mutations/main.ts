@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { AGENT_MUTATIONS } from './agent.js';
 import { COORDINATOR_MUTATIONS } from './coordinator.js';
+import { DETECTION_MUTATIONS } from './detection.js';
+import { DISK_MUTATIONS } from './disks.js';
 import { PROCEDURE_MUTATIONS } from './procedures.js';
 import { UNSIMULATED } from './unsimulated.js';
 import type { Mutation, SourceChange } from './mutation.js';
@@ -26,7 +28,13 @@ export interface MutationOptions {
   readonly trace: boolean;
 }
 
-const ALL: readonly Mutation[] = [...COORDINATOR_MUTATIONS, ...AGENT_MUTATIONS, ...PROCEDURE_MUTATIONS];
+const ALL: readonly Mutation[] = [
+  ...COORDINATOR_MUTATIONS,
+  ...AGENT_MUTATIONS,
+  ...DISK_MUTATIONS,
+  ...PROCEDURE_MUTATIONS,
+  ...DETECTION_MUTATIONS,
+];
 
 /** What is changed where these rules, by their names, are taken out. */
 export function changesOf(names: readonly string[]): readonly SourceChange[] {

@@ -10,7 +10,7 @@ export const PROCEDURE_MUTATIONS: readonly Mutation[] = [
     rule: 'a secondary is released only after COLO_EXIT; SAFETY 2',
     changes: [{ file: FAILOVER, find: '...(context.coloExited ? [] : [waitColoExit()]),', replace: '' }],
     story: 'primary killed in a checkpoint',
-    seed: 7,
+    seed: 5,
     violation: 'demo',
   },
   {

@@ -107,6 +107,71 @@ export const STORIES: Readonly<Record<string, Story>> = {
     ['0 isolate mgmt host-primary both', '0 cut-both repl host-primary host-secondary', '5000 mend-all'],
     { lastsMs: 6_500 },
   ),
+  'the agent of the primary stands still': story([
+    '0 pause agent-primary',
+    '900 wake agent-primary',
+    '1500 pause agent-primary',
+    '2600 wake-all',
+  ]),
+  'the agent of the primary stands still in the middle of a question': story(
+    ['0 pause-on agent-primary qmp yank *[]', '1200 wake-all', '1500 pause-on agent-primary qmp yank *[]', '2400 wake-all'],
+    { lastsMs: 4_000 },
+  ),
+  'the agent of the secondary stands still for long': story(['0 pause agent-secondary', '2500 wake-all'], {
+    spec: { checkpointDelayMs: 1_000 },
+  }),
+  "both agents begin anew, and the primary's monitor is not reached": story(
+    ['0 deaf primary', '0 crash agent-secondary', '300 crash agent-primary', '4000 wake-all-qemus'],
+    {
+      lastsMs: 5_000,
+      spec: { checkpointDelayMs: 1_500 },
+    },
+  ),
+  'nobody gets at the monitor of the secondary any more': story(['0 deaf secondary', '0 crash agent-secondary', '6000 wake-all-qemus'], {
+    lastsMs: 7_000,
+  }),
+  'all coordinators stand still while the link is cut for a moment': story(
+    [
+      '0 pause c1',
+      '0 pause c2',
+      '0 pause c3',
+      '10 cut-both repl host-primary host-secondary',
+      '560 mend-all',
+      '1000 wake-all',
+      '1400 expect demo protected',
+    ],
+    { spec: { checkpointDelayMs: 1_000 } },
+  ),
+  'the link blinks for less than the suspect time': story(
+    [0, 1_000, 2_000, 3_000, 4_000].map((at) => `${at} blink repl host-primary host-secondary 180`),
+    { lastsMs: 5_000, spec: { checkpointDelayMs: 1_000 } },
+  ),
+  'the link is cut while the store is away': story(['0 etcd down', '5 cut-both repl host-primary host-secondary']),
+  'the link is cut, and of the secondary only its host comes back': story(
+    ['0 etcd down', '5 cut-both repl host-primary host-secondary', '1000 stop secondary', '1000 pause agent-secondary', '1100 mend-all'],
+    { spec: { checkpointDelayMs: 1_000 } },
+  ),
+  'the link is cut while the store is away, and the agent of the primary begins anew': story(
+    ['0 etcd down', '5 cut-both repl host-primary host-secondary', '1000 crash agent-primary'],
+    { lastsMs: 8_000 },
+  ),
+  "the lease of the primary's host ends too early": story(['0 lose-lease host-primary']),
+  'the leader is cut off from all agents': story(['0 cut-both mgmt host-leader h1', '0 cut-both mgmt host-leader h2']),
+  'the primary dies while nobody hears the secondary': story(['0 isolate mgmt host-secondary both', '600 kill primary'], {
+    lastsMs: 4_000,
+  }),
+  "the primary's disk fails, and later its secondary dies": story(['0 bad-disk primary', '1500 mend-disks', '1600 kill secondary'], {
+    lastsMs: 4_000,
+  }),
+  "the secondary's disk is full, and the primary dies as it wins": story(['0 full host-secondary', '0 on -> verdict@ : kill primary'], {
+    lastsMs: 5_000,
+    spec: { checkpointDelayMs: 1_000, method: 'stop-copy' },
+  }),
+  'the winner dies in the moment of its verdict': story(
+    ['0 cut-both repl host-primary host-secondary', '0 on -> verdict@ : kill primary'],
+    { lastsMs: 4_000, spec: { checkpointDelayMs: 1_000 } },
+  ),
+  'a VM of the same name is defined over the files of another': story(['0 want deleted', '3000 define-over'], { lastsMs: 6_000 }),
   'a start that is on its way when the stop comes': story(
     [
       '0 want stopped',

@@ -20,6 +20,8 @@ export interface HostPorts {
 export interface HostEvents {
   /** A journal is on disk. */
   journalled(machine: Machine, vm: string, before: { term: number; epoch: number } | null): void;
+  /** An image that carried the stamp of one VM carries that of another now. */
+  restamped(machine: Machine, path: string, before: string, uid: string): void;
   /** The agent is about to end this QEMU. */
   killed(qemu: Qemu, by: 'kill' | 'quit'): void;
 }
@@ -133,7 +135,7 @@ export function hostPorts(world: QemuWorld, machine: Machine, life: Life, events
     makeRuntimeFolder: () => work('make-runtime-folder', COMMAND_MS, () => ok(null)),
   };
 
-  return { journal, qemus, disks: disksOf(machine, work), taps: tapsOf(machine, work) };
+  return { journal, qemus, disks: disksOf(machine, work, events), taps: tapsOf(machine, work) };
 }
 
 type Work = <T>(call: string, ms: { readonly typical: number; readonly most: number }, effect: () => T) => Promise<T>;
@@ -142,7 +144,7 @@ export function rawImage(path: string, sizeBytes: number): SimImage {
   return { path, kind: 'raw', sizeBytes, content: EMPTY, chain: null, stamp: null, bad: false };
 }
 
-function disksOf(machine: Machine, work: Work): Disks {
+function disksOf(machine: Machine, work: Work, events: HostEvents): Disks {
   const done = (call: string, effect: () => void): Promise<Result<null, string>> =>
     work(call, COMMAND_MS, () => {
       effect();
@@ -174,7 +176,9 @@ function disksOf(machine: Machine, work: Work): Disks {
     writeStamp: (path, stamp: Stamp) =>
       done('write stamp', () => {
         const image = machine.image(path);
-        if (image !== null) image.stamp = stamp;
+        if (image === null) return;
+        if (image.stamp !== null && image.stamp.uid !== stamp.uid) events.restamped(machine, path, image.stamp.uid, stamp.uid);
+        image.stamp = stamp;
       }),
     makeOverlay: (path, sizeBytes) => done('make overlay', () => machine.images.set(path, { ...rawImage(path, sizeBytes), kind: 'qcow2' })),
     merged: (chain) =>

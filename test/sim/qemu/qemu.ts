@@ -37,6 +37,7 @@ export class SimQemu implements Qemu {
   maxBandwidthBytes = 128 * 1024 * 1024;
   /** What holds the main loop, and what a yank of that very thing frees. */
   hang: string | null = null;
+  stoodStillUntil = -Infinity;
   gaveUpConnecting = false;
   pair: Pair | null = null;
   /** How its death came: by its host's agent, by the world, or by itself. */
@@ -138,6 +139,7 @@ export class SimQemu implements Qemu {
   release(by: string): void {
     if (this.hang !== by) return;
     this.hang = null;
+    this.stoodStillUntil = this.world.kernel.now;
     this.world.note(`${this.name} main loop free again`);
     for (const each of this.#hangEnds.splice(0)) this.after(0, each);
     this.world.touched();
@@ -155,6 +157,7 @@ export class SimQemu implements Qemu {
   cont(): void {
     if (!this.stopped) return;
     this.stopped = false;
+    this.stoodStillUntil = this.world.kernel.now;
     for (const each of this.#waiting.splice(0)) this.world.kernel.after(0, () => this.receive(each));
     this.world.touched();
   }

@@ -22,6 +22,8 @@ export interface QemuWorld {
   touched(): void;
   /** A frame with payload left towards the client. */
   sent(qemu: Qemu, k: number, v: number): void;
+  /** The filter at a host's taps lets other taps pass than before. */
+  silenced(machine: Machine, before: ReadonlySet<string>): void;
 }
 
 // ---------------------------------------------------------------- a host
@@ -220,6 +222,8 @@ export interface Qemu {
   maxBandwidthBytes: number;
   /** What holds the main loop, and what a yank of that very thing frees. */
   readonly hang: string | null;
+  /** When it last went on after it had been stopped or its main loop held. */
+  readonly stoodStillUntil: number;
   gaveUpConnecting: boolean;
   pair: Pair | null;
   readonly running: boolean;

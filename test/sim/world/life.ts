@@ -8,9 +8,9 @@ import type { Kernel } from './kernel.js';
 import type { Rng } from './rng.js';
 
 export interface CrashPlan {
-  /** Dies at the n-th call from now, of those that contain these texts in this order. */
+  /** At the n-th call from now, of those that contain these texts in this order, it dies, or (`pause`) stands still behind it. */
   call: number;
-  readonly when: 'before' | 'after';
+  readonly when: 'before' | 'after' | 'pause';
   readonly texts: readonly string[];
 }
 
@@ -42,6 +42,8 @@ export class Life {
   readonly log: Log;
   alive = true;
   paused = false;
+  /** When it was last made to stand still. */
+  pausedAt = -Infinity;
   wallOffsetMs: number;
   crashPlan: CrashPlan | null = null;
   /** What it did at each call, for coverage; the last one is kept for the event log. */
@@ -112,7 +114,10 @@ export class Life {
       return ifDead;
     }
     const result = effect();
-    if (crashes) this.die(`crash after ${call}`);
+    if (crashes && plan.when === 'pause') {
+      this.crashPlan = null;
+      this.pause();
+    } else if (crashes) this.die(`crash after ${call}`);
     return result;
   }
 
@@ -126,7 +131,9 @@ export class Life {
   }
 
   pause(): void {
-    this.paused = this.alive;
+    if (!this.alive) return;
+    this.paused = true;
+    this.pausedAt = this.#kernel.now;
   }
 
   wake(): void {

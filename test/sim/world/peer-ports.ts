@@ -18,6 +18,7 @@ const EPHEMERAL = 40_000;
 export function peerPorts(world: QemuWorld, machine: Machine, life: Life): PeerPorts {
   const { kernel, network, rng } = world;
   const { clock, log } = life;
+  let wanted: ReadonlySet<string> = new Set();
   const send = (from: Machine, to: Machine, arrive: () => void): void =>
     network.send('repl', from.name, to.name, () => {
       if (to.up) arrive();
@@ -43,8 +44,13 @@ export function peerPorts(world: QemuWorld, machine: Machine, life: Life): PeerP
         }),
       want: (taps) => {
         if (!life.alive) return;
+        wanted = taps;
         kernel.after(rng.between(FILTER_MS.least, FILTER_MS.most), () => {
-          if (machine.up) machine.silenced = taps;
+          // What is wanted now counts, not what was wanted when this began.
+          if (!machine.up || machine.silenced === wanted) return;
+          const before = machine.silenced;
+          machine.silenced = wanted;
+          world.silenced(machine, before);
         });
       },
       problem: () => null,

@@ -75,6 +75,7 @@ export class World {
       note: (text) => this.note(text),
       touched: () => this.watchers.touch(),
       sent: (qemu, k, v) => this.watchers.sent(qemu, k, v),
+      silenced: (machine, before) => this.watchers.words.silenced(machine, before),
     };
     for (const host of setup.hosts) this.machines.set(host, new SimMachine(host, `10.0.0.${host.slice(1)}`));
     for (const vm of setup.vms) {
@@ -230,15 +231,16 @@ export class World {
     this.etcd.apply([{ kind: 'put', key: this.keys.spec(name), value: vmWantedCodec.encode(wanted), lease: null }]);
   }
 
-  /** A VM of that name that was deleted comes anew, and is another one. */
-  define(vm: string): void {
+  /** A VM of that name that was deleted comes anew, and is another one. The operator has moved the files of the earlier one away, or not. */
+  define(vm: string, keepsFiles = false): void {
     const was = this.setup.vms.find((each) => each.spec.name === vm);
     if (was === undefined || this.wanted(vm) !== null) return;
     this.#defined += 1;
-    // The operator has moved the files of the earlier one away.
-    for (const machine of this.machines.values())
-      for (const path of machine.images.keys()) if (path.startsWith(`/state/vms/${vm}/`)) machine.images.delete(path);
-    this.#provideImages(was);
+    if (!keepsFiles) {
+      for (const machine of this.machines.values())
+        for (const path of machine.images.keys()) if (path.startsWith(`/state/vms/${vm}/`)) machine.images.delete(path);
+      this.#provideImages(was);
+    }
     this.clients.get(vm)?.beginAnew();
     this.want({ ...was, uid: vmUid(`uid-${vm}-${this.#defined}`) });
   }
@@ -309,13 +311,14 @@ export class World {
     this.#lives += 1;
     const rng = this.rng.fork(`life ${this.#lives}`);
     const rate = 1 + rng.between(-1, 1) * this.setup.drift;
-    return new Life(
+    const life = new Life(
       this.kernel,
       rng,
       { name, machine, rate, wallOffsetMs: rng.between(-200, 200) },
       {
         logged: (life, level, event, fields) => {
           if (event === 'leadership-won') this.leaderWas = life.name;
+          this.watchers.words.said(life, event, fields);
           this.onSeen({ process: life.name, event, fields });
           // What is waited for must be seen whether or not anybody reads along.
           if (this.trace !== null || this.triggers.length > 0) this.note(`${life.name} ${level} ${event} ${JSON.stringify(fields)}`);
@@ -331,5 +334,7 @@ export class World {
         },
       },
     );
+    this.watchers.words.began(life);
+    return life;
   }
 }

@@ -1,0 +1,75 @@
+// Rules about disks and about the last live copy that no other list has: errors that QEMU swallows, images of another VM, and the loser.
+
+import type { Mutation } from './mutation.js';
+
+export const DISK_MUTATIONS: readonly Mutation[] = [
+  {
+    name: 'local-disk-error',
+    rule: "an error of the primary's own disk, of which its guest is told nothing, is read from QUORUM_REPORT_BAD; SAFETY 1 and 9 row 1",
+    changes: [
+      {
+        file: 'agent/core/seen.ts',
+        find: ": { ...seen, localDiskError: true };\n    }\n    case 'BLOCK_IO_ERROR'",
+        replace: ": seen;\n    }\n    case 'BLOCK_IO_ERROR'",
+      },
+    ],
+    story: "the primary's disk fails, and later its secondary dies",
+    seed: 1,
+    violation: 'what a client was told',
+  },
+  {
+    name: 'loser-lacks-writes',
+    rule: "a loser whose disk missed writes takes nobody's place; SAFETY 1 and 4",
+    changes: [
+      {
+        file: 'coordinator/core/transitions-execution.ts',
+        find: "if (verdict?.loserLacks !== undefined) return verdict.loserLacks;\n  const lacks = verdict?.kind === 'solo-primary' &&",
+        replace: "const lacks = verdict?.kind === 'drill' &&",
+      },
+    ],
+    story: "the secondary's disk is full, and the primary dies as it wins",
+    seed: 8,
+    violation: 'what a client was told',
+  },
+  {
+    name: 'dead-before-its-order',
+    rule: 'what ended before its release was ordered never released, and its agent testifies so; SAFETY 4',
+    changes: [
+      {
+        file: 'agent/core/journal.ts',
+        find: 'releasesQemu(goal) && qemu.death === null ?',
+        replace: 'releasesQemu(goal) ?',
+      },
+      {
+        file: 'coordinator/core/transitions-execution.ts',
+        find: "view.a.report?.task.kind !== 'running' &&\n",
+        replace: '',
+      },
+    ],
+    story: 'the winner dies in the moment of its verdict',
+    seed: 1,
+    violation: 'the last live copy',
+  },
+  {
+    name: 'stamp-names-the-vm',
+    rule: 'an image that carries the stamp of another VM is not used; SAFETY 7',
+    changes: [
+      {
+        file: 'agent/core/disk-rules.ts',
+        find: "if (stamp.uid !== uid) return { kind: 'refuse', why: foreign(path, stamp) };\n  switch",
+        replace: 'switch',
+      },
+    ],
+    story: 'a VM of the same name is defined over the files of another',
+    seed: 1,
+    violation: 'takes ',
+  },
+  {
+    name: 'loser-holds',
+    rule: "the loser's tap goes down on the verdict; SAFETY 4 and 10",
+    changes: [{ file: 'agent/loop/end.ts', find: 'const error = await setTaps(vm, false);', replace: 'const error = null;' }],
+    story: 'the link is cut',
+    seed: 1,
+    violation: 'is said to hold and its tap is up',
+  },
+];
