@@ -25,6 +25,8 @@ export interface VmView {
   readonly runstate: string;
   readonly seen: Seen | null;
   readonly replication: 'none' | 'clean' | 'error';
+  /** The overlays of a failover could not be merged, and are needed as long as this QEMU lives. */
+  readonly mergeFailed: boolean;
   /** By the watch over pairs; null = there is none, and only QEMU's own word is judged. */
   readonly pair: PairReport | null;
   /** The ordinary monitor has not answered since; null = it answers. */
@@ -132,7 +134,7 @@ export function judgePair(
 
 function diskReport(view: VmView): DiskReport {
   const replication = view.seen?.peerDiskError === true ? 'error' : view.replication;
-  return { ...view.disk, replication, localError: view.seen?.localDiskError === true || view.runstate === 'io-error' };
+  return { ...view.disk, replication, localError: view.seen?.localDiskError === true || view.runstate === 'io-error' || view.mergeFailed };
 }
 
 /** What a report says apart from how long ago things were: while this text is the same, there is nothing to push. */

@@ -49,3 +49,11 @@ export function situationOf(looked: Looked): Situation {
 export function isMerging(facts: QemuFacts): boolean {
   return facts.disks.some((disk) => disk.present && disk.images.length > 1);
 }
+
+/**
+ * The job that merged them has ended in an error (block/replication.c, FAILOVER_FAILED): no other one comes while this QEMU lives. Guest and
+ * chain are whole; the chain is merged before it is booted again.
+ */
+export function hasMergeFailed(facts: QemuFacts): boolean {
+  return facts.role === 'alone' && isMerging(facts) && facts.replication === 'error' && !facts.disks.some((disk) => disk.innerJob);
+}

@@ -2,7 +2,7 @@
 
 import { COMMAND_MS, KILL_MS, MERGE_MS, QUIT_MS } from '../core/bounds.js';
 import { removableImages } from '../core/destroy-rule.js';
-import { isMerging } from '../core/situation.js';
+import { hasMergeFailed, isMerging } from '../core/situation.js';
 import { primaryFailover } from '../core/procedures/failover.js';
 import { refreshDisk } from './disk.js';
 import { setTaps } from './pair.js';
@@ -29,7 +29,8 @@ export async function tapDown(vm: Vm, _task: Task): Promise<ActionResult> {
 /** Lets the guest shut itself down within the spec's grace, then ends QEMU. A merge is waited for: QEMU's end would cancel it. */
 export async function shutDown(vm: Vm, task: Task): Promise<ActionResult> {
   const { signal } = task.abort;
-  const merging = (): boolean => vm.facts !== null && vm.facts.role === 'alone' && isMerging(vm.facts) && vm.situation() !== 'dead';
+  const merging = (): boolean =>
+    vm.facts !== null && vm.facts.role === 'alone' && isMerging(vm.facts) && !hasMergeFailed(vm.facts) && vm.situation() !== 'dead';
   if (merging()) {
     task.step = 'waits for the merge of the overlays';
     if (!(await vm.until(() => !merging(), MERGE_MS, signal)))

@@ -3,7 +3,7 @@
 
 import type { QemuCapabilities } from '../core/capabilities.js';
 import type { QemuFacts } from '../core/facts.js';
-import { situationOf } from '../core/situation.js';
+import { hasMergeFailed, situationOf } from '../core/situation.js';
 import type { QemuJournal, VmJournal } from '../core/journal.js';
 import { vmNames, type VmNames } from '../core/names.js';
 import { qemuPaths, type Folders, type QemuPaths } from '../core/paths.js';
@@ -150,6 +150,7 @@ export class Vm {
         runstate: this.facts?.runstate ?? 'unknown',
         seen: this.seen,
         replication: this.facts?.replication ?? 'none',
+        mergeFailed: this.facts !== null && hasMergeFailed(this.facts),
         pair: this.judgePair?.() ?? null,
         mainLoopSilentSince: this.mainLoopSilentSince,
         task: this.#taskReport(journal),

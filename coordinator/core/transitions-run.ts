@@ -9,9 +9,12 @@ import type { VmView } from './view.js';
 
 const wantedStopped = (view: VmView): boolean => view.wanted.wanted !== 'running';
 
-/** A stop would cancel the merge of the overlays, and the raw image alone is torn. */
+/** A stop would cancel the merge of the overlays, and the raw image alone is torn. A merge that failed is waited for in vain; its agent knows. */
 const mergesStill = (view: VmView): boolean =>
-  (view.record.phase === 'solo' || view.record.phase === 'held') && view.record.disk?.state === 'merging' && view.a?.qemu === 'alive';
+  (view.record.phase === 'solo' || view.record.phase === 'held') &&
+  view.record.disk?.state === 'merging' &&
+  view.a?.qemu === 'alive' &&
+  view.a.report?.disk.localError !== true;
 
 const tasksLate = (view: VmView, limitMs: number): boolean => view.epochAgeMs > limitMs;
 
@@ -140,7 +143,10 @@ export const runRows: readonly Row[] = [
     to: 'same',
     why: 'The VM runs alone.',
     when: () => true,
-    act: (view) => ({ kind: 'none', reason: whyAlone(view) }),
+    act: (view) => {
+      const failed = failedMerge(view);
+      return failed === null ? { kind: 'none', reason: whyAlone(view) } : { kind: 'hold', reason: failed };
+    },
   },
   {
     name: 'failed',
@@ -210,6 +216,17 @@ function diskChanged(view: VmView): boolean {
   const seen = diskOf(a, record);
   return (
     seen !== null && (record.disk === null || seen.state !== record.disk.state || seen.images.join('\n') !== record.disk.images.join('\n'))
+  );
+}
+
+/** The overlays of a failover stay where they are as long as this QEMU lives, so it can be no primary; null = they do not. */
+function failedMerge(view: VmView): string | null {
+  const { a, record, wanted } = view;
+  if (!wanted.protect || record.disk?.state !== 'merging' || a?.report?.disk.localError !== true) return null;
+  const { name } = wanted.spec;
+  return (
+    `runs alone and cannot be protected: the overlays of the failover could not be merged into the disk on ${a.side.host}; ` +
+    `when it has space and no errors: coloctl vm stop ${name}, and coloctl vm start ${name} merges them first`
   );
 }
 

@@ -78,6 +78,7 @@ function madeReport(state: HostState, host: Host): HostReport {
           pid: null,
           runstate: 'running',
           seen: null,
+          mergeFailed: false,
           replication: 'none',
           pair: { state: !isHalf ? 'none' : qemu?.noticed === true ? 'hard' : 'ok', evidence: [] },
           mainLoopSilentSince: null,

@@ -119,8 +119,7 @@ function draw(qemu: Qemu): { readonly nodes: Json; readonly graph: Json } {
       edge(driver, active ?? 0, 'file');
       edge(active ?? 0, hidden ?? 0, 'backing');
       edge(hidden ?? 0, parent, 'backing');
-      const job = vertex('block-job', '');
-      edge(job, active ?? 0, 'main node');
+      if (block.replicationNode !== 'failed') edge(vertex('block-job', ''), active ?? 0, 'main node');
     }
   }
   edge(quorum, first, 'children.0');

@@ -15,8 +15,8 @@ export class SimBlock implements Block {
   readonly image: SimImage;
   /** A secondary's own view; null = the raw image is the guest's disk. */
   chain: Chain | null = null;
-  /** The replication driver stands between quorum and parent, at work or done. */
-  replicationNode: 'none' | 'active' | 'done' = 'none';
+  /** The replication driver stands between quorum and parent: at work, done, or with a merge that failed. */
+  replicationNode: 'none' | 'active' | 'done' | 'failed' = 'none';
   replicationError = false;
   merging = false;
   child: Child | null = null;
@@ -226,11 +226,19 @@ export class SimBlock implements Block {
     image.content = { last: image.content.last, torn: 'its overlays are being merged' };
     qemu.after(qemu.world.rng.between(MERGE_MS.least, MERGE_MS.most), () => {
       if (this.chain === null || !this.merging) return;
+      this.merging = false;
+      if (qemu.machine.isFull || image.bad) {
+        // FAILOVER_FAILED: the chain stays what the guest sees, and nothing merges it any more.
+        this.replicationNode = 'failed';
+        this.replicationError = true;
+        return qemu.world.touched();
+      }
       image.content = this.chain.view;
       this.chain.merged = true;
       this.chain = null;
-      this.merging = false;
       this.replicationNode = 'done';
+      // A driver that has nothing more to do forgets what went wrong before.
+      this.replicationError = false;
       qemu.world.touched();
     });
   }

@@ -154,8 +154,8 @@ export interface Block {
   readonly image: SimImage;
   /** A secondary's own view; null = the raw image is the guest's disk. */
   readonly chain: Chain | null;
-  /** The replication driver stands between quorum and parent, at work or done. */
-  readonly replicationNode: 'none' | 'active' | 'done';
+  /** The replication driver stands between quorum and parent: at work, done, or with a merge that failed. */
+  readonly replicationNode: 'none' | 'active' | 'done' | 'failed';
   replicationError: boolean;
   readonly merging: boolean;
   child: Child | null;

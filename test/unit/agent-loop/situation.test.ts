@@ -6,7 +6,7 @@ import { proofFailures } from '../../../agent/core/proof.js';
 import { lastWords, saysUnpromotable } from '../../../agent/core/qemu-log.js';
 import { judgePair } from '../../../agent/core/report.js';
 import { seeEvent } from '../../../agent/core/seen.js';
-import { isMerging, situationOf, type Looked } from '../../../agent/core/situation.js';
+import { hasMergeFailed, isMerging, situationOf, type Looked } from '../../../agent/core/situation.js';
 import { vmNames } from '../../../agent/core/names.js';
 import type { JsonObject } from '../../../agent/core/procedures/port.js';
 import { instant } from '../../../shared/core/ids.js';
@@ -91,6 +91,15 @@ describe('a QEMU', () => {
   it('with a chain of images -> is merging; with one -> not', () => {
     expect(isMerging(secondaryFacts())).toBe(true);
     expect(isMerging(someFacts())).toBe(false);
+  });
+
+  it('with a chain that no job works on, and an error of its driver -> its merge has failed; with the job -> not yet', () => {
+    const [disk] = secondaryFacts().disks;
+    const promoted = (innerJob: boolean) => someFacts({ replication: 'error', disks: disk === undefined ? [] : [{ ...disk, innerJob }] });
+    expect(hasMergeFailed(promoted(false))).toBe(true);
+    expect(hasMergeFailed(promoted(true))).toBe(false);
+    expect(hasMergeFailed({ ...promoted(false), replication: 'clean' })).toBe(false);
+    expect(hasMergeFailed({ ...promoted(false), role: 'secondary' })).toBe(false);
   });
 });
 
