@@ -7,6 +7,7 @@ import { bringUp, openLab, takeDown } from '../../deploy/lab/lab.js';
 import type { LabPlan } from '../../deploy/lab/plan.js';
 import type { Role } from '../../deploy/lab/sides.js';
 import { QEMU_VERSIONS, type QemuVersion } from '../../deploy/lab/tree.js';
+import { benchCalm } from './calm/bench.js';
 import { benchCompare, COMPARE_SETTINGS, parseSettings } from './compare.js';
 import { benchFailover, type FailoverResult } from './failover.js';
 import { addControlPlaneCommands } from './control-plane.js';
@@ -132,6 +133,30 @@ program
     const { rounds, faults, only = [] } = flags;
     const seconds = flags.seconds.map(count);
     return onLab(flags, (plan, signal) => benchOutages(plan, { seconds, rounds, faults, only, report: say, signal }), true);
+  });
+
+interface CalmFlags extends Options {
+  readonly minutes: number;
+  readonly seed: number;
+  readonly away: number;
+  readonly blind: number;
+}
+
+program
+  .command('calm')
+  .description(
+    'processors taken, daemons paused, frames lost, agents away, all hosts lost at once: no verdict, and the guest notices nothing',
+  )
+  .option('--minutes <count>', 'how long the storm lasts; 0 = none', countOrNone, 10)
+  .option('--seed <number>', 'of the pauses', count, 1)
+  .option('--away <seconds>', 'how long one agent is away', count, 30)
+  .option('--blind <seconds>', 'how long all hosts are lost at once', count, 5)
+  .option('--lab <name>', 'use this lab, which is up, instead of an own one')
+  .option('--qemu <version>', QEMU_VERSIONS.join(' or '), '11.1')
+  .action((flags: CalmFlags) => {
+    const { minutes, seed } = flags;
+    const options = { minutes, seed, aloneSeconds: flags.away, allSeconds: flags.blind, report: say };
+    return onLab(flags, (plan, signal) => benchCalm(plan, { ...options, signal }), true);
   });
 
 addControlPlaneCommands(program, say);
