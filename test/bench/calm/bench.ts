@@ -21,7 +21,8 @@ import { keptQuiet, type Quiet, type Watched } from './quiet.js';
 import { problemsOf, textOf, type ActSeen, type CalmResult, type StormSeen } from './result.js';
 
 const VM = 'demo';
-const CLOCK_PERIOD_MS = 50;
+/** Each answer tells a clock, in which the two sides differ, and so costs a checkpoint: often would be the load that is measured under. */
+const CLOCK_PERIOD_MS = 1_000;
 const PAUSE_MS = 200;
 /** Between two pauses of one process, on average. */
 const CALM_MS = 3_000;

@@ -18,7 +18,8 @@ import { FAULTS, MANNERS, nameOfOutage, OUTAGE_KINDS } from './table.js';
 const VM = 'demo';
 /** How long the majority is away when a fault comes. */
 const FAULT_SECONDS = 10;
-const CLOCK_PERIOD_MS = 50;
+/** Each answer tells a clock, in which the two sides differ, and so costs a checkpoint: often would be the load that is measured under. */
+const CLOCK_PERIOD_MS = 1_000;
 
 export interface OutagesOptions {
   readonly seconds: readonly number[];

@@ -42,7 +42,7 @@ describe.skipIf(why !== null)('a healthy pair', () => {
     told = new Told(plan);
     await pairNow(plan, told, VM);
     const client = await startClient(plan);
-    clock = startProber(plan, { probe: 'read', periodMs: 50, reconnect: true });
+    clock = startProber(plan, { probe: 'read', periodMs: 1_000, reconnect: true });
     watched = { plan, client, clock, signal: new AbortController().signal };
   });
   afterAll(() => told.close());

@@ -33,7 +33,7 @@ describe.skipIf(why !== null)('a protected pair beside an etcd', () => {
     const told = new Told(plan);
     let pair: PairSeen = await pairNow(plan, told, VM);
     const client = await startClient(plan);
-    clock = startProber(plan, { probe: 'read', periodMs: 50, reconnect: true });
+    clock = startProber(plan, { probe: 'read', periodMs: 1_000, reconnect: true });
     const eye = openEye(plan, () => pair);
     const reads = openReads(plan);
     stage = { plan, vm: VM, client, clock, told, reads, eye, expect: (next) => (pair = next), signal: new AbortController().signal };
