@@ -41,7 +41,7 @@ export function parseEndpoints(text: string): Result<readonly string[], string> 
   return wrong === undefined ? ok(endpoints) : fail(`endpoint "${wrong}" is not ADDRESS:PORT`);
 }
 
-export function openSession(world: CliWorld, endpoints: readonly string[], security: Security): Session {
+export function openSession(world: Pick<CliWorld, 'dial'>, endpoints: readonly string[], security: Security): Session {
   let lines: readonly Line[] = endpoints.map((each) => world.dial(each, security));
 
   async function ask<Request, Response>(

@@ -20,10 +20,15 @@ export function parseAnswer(line: string): CounterAnswer | null {
   return { counter: Number(counter), boot: boot ?? '', diskErrno: Number(diskErrno), echo: echo ?? '' };
 }
 
+export interface GuestState extends Pick<CounterAnswer, 'counter' | 'boot'> {
+  /** The guest's own monotonic clock, milliseconds. It stands still while its QEMU is stopped, also for a checkpoint. */
+  readonly upMs: number;
+}
+
 /** The answer to `stat`. Null: it is not one. */
-export function parseState(line: string): Pick<CounterAnswer, 'counter' | 'boot'> | null {
-  const found = /^stat (\d{1,15}) ([0-9a-f]{8}) up=\d+\.\d+ wall=\d+\.\d+$/.exec(line);
-  return found === null ? null : { counter: Number(found[1]), boot: found[2] ?? '' };
+export function parseState(line: string): GuestState | null {
+  const found = /^stat (\d{1,15}) ([0-9a-f]{8}) up=(\d{1,9})\.(\d{3}) wall=\d+\.\d+$/.exec(line);
+  return found === null ? null : { counter: Number(found[1]), boot: found[2] ?? '', upMs: Number(found[3]) * 1_000 + Number(found[4]) };
 }
 
 export const HASH_START = 0x811c9dc5;

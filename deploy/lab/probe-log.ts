@@ -10,7 +10,15 @@ export type ProbeLine =
   /** A request of the closed loop, of a connection of its own, or to read is about to be sent. Without a line that tells its end, nobody knows it. */
   | { readonly kind: 'asked'; readonly monoMs: number; readonly question: string }
   /** The counter as it is, without a change to it. */
-  | { readonly kind: 'value'; readonly sentMonoMs: number; readonly monoMs: number; readonly counter: number; readonly boot: string }
+  | {
+      readonly kind: 'value';
+      readonly sentMonoMs: number;
+      readonly monoMs: number;
+      readonly counter: number;
+      readonly boot: string;
+      /** The guest's own clock: it stands still while its QEMU is stopped. */
+      readonly upMs: number;
+    }
   /** A request of the closed loop, or of a connection of its own. */
   | {
       readonly kind: 'answer';

@@ -7,10 +7,12 @@ import { bringUp, openLab, takeDown } from '../../deploy/lab/lab.js';
 import type { LabPlan } from '../../deploy/lab/plan.js';
 import type { Role } from '../../deploy/lab/sides.js';
 import { QEMU_VERSIONS, type QemuVersion } from '../../deploy/lab/tree.js';
+import { benchCalm } from './calm/bench.js';
 import { benchCompare, COMPARE_SETTINGS, parseSettings } from './compare.js';
 import { benchFailover, type FailoverResult } from './failover.js';
 import { addControlPlaneCommands } from './control-plane.js';
 import { announcement, benchFaults } from './faults/bench.js';
+import { benchOutages } from './outages/bench.js';
 import { FAULT_NAMES, PLACES, type Choice, type Place } from './faults/table.js';
 
 interface Options {
@@ -30,6 +32,8 @@ function count(text: string): number {
   if (Number.isInteger(value) && value > 0 && value <= 10_000) return value;
   throw new InvalidArgumentError('a whole number from 1 to 10000');
 }
+
+const countOrNone = (text: string): number => (text === '0' ? 0 : count(text));
 
 /** On a lab of its own, or on one that is there already. `lastWords`: it prints what it has when interrupted; a second time ends it at once. */
 async function onLab(
@@ -106,6 +110,53 @@ program
     const json = flags.output === 'json';
     say(announcement(choice, rounds));
     return onLab(flags, (plan, signal) => benchFaults(plan, { rounds, choice, json, report: say, signal }), true);
+  });
+
+interface OutagesFlags extends Options {
+  readonly seconds: readonly string[];
+  readonly only?: readonly string[];
+  readonly faults: number;
+}
+
+program
+  .command('outages')
+  .description(
+    'etcd loses one member, its leader, its majority, all: nobody touches the guest, and a fault meanwhile is acted on afterwards',
+  )
+  .option('--seconds <count...>', 'how long each lasts', ['10', '30'])
+  .option('-n, --rounds <count>', 'how often each', count, 1)
+  .option('--only <text...>', 'only outages whose name contains one of these, for example "all SIGSTOP"')
+  .option('--faults <count>', 'how often each fault while the majority is away; 0 = none', countOrNone, 2)
+  .option('--lab <name>', 'use this lab, which is up, instead of an own one')
+  .option('--qemu <version>', QEMU_VERSIONS.join(' or '), '11.1')
+  .action((flags: OutagesFlags) => {
+    const { rounds, faults, only = [] } = flags;
+    const seconds = flags.seconds.map(count);
+    return onLab(flags, (plan, signal) => benchOutages(plan, { seconds, rounds, faults, only, report: say, signal }), true);
+  });
+
+interface CalmFlags extends Options {
+  readonly minutes: number;
+  readonly seed: number;
+  readonly away: number;
+  readonly blind: number;
+}
+
+program
+  .command('calm')
+  .description(
+    'processors taken, daemons paused, frames lost, agents away, all hosts lost at once: no verdict, and the guest notices nothing',
+  )
+  .option('--minutes <count>', 'how long the storm lasts; 0 = none', countOrNone, 10)
+  .option('--seed <number>', 'of the pauses', count, 1)
+  .option('--away <seconds>', 'how long one agent is away', count, 30)
+  .option('--blind <seconds>', 'how long all hosts are lost at once', count, 5)
+  .option('--lab <name>', 'use this lab, which is up, instead of an own one')
+  .option('--qemu <version>', QEMU_VERSIONS.join(' or '), '11.1')
+  .action((flags: CalmFlags) => {
+    const { minutes, seed } = flags;
+    const options = { minutes, seed, aloneSeconds: flags.away, allSeconds: flags.blind, report: say };
+    return onLab(flags, (plan, signal) => benchCalm(plan, { ...options, signal }), true);
   });
 
 addControlPlaneCommands(program, say);

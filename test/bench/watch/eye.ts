@@ -1,0 +1,108 @@
+// Asks for the status all the time as `coloctl status` does, by the same code: the coordinator that knows best, and the exit code that an
+// operator's script would get. Kept as changes with their times, so that "how long after" is read off and not guessed. Starting a program
+// for each look would be the load under which is measured.
+
+import { exitCodeOf } from '../../../coordinator/cli/exit-codes.js';
+import { openSession } from '../../../coordinator/cli/session.js';
+import { LabError, waitFor } from '../../../deploy/lab/command.js';
+import { members, type LabPlan } from '../../../deploy/lab/plan.js';
+import { monoMs } from '../../../deploy/lab/probes.js';
+import type { Status } from '../../../shared/gen/colo/v1/coordinator.js';
+import { systemClock } from '../../../shared/io/clock.js';
+import { systemRandom } from '../../../shared/io/random.js';
+import { dial } from '../../../shared/io/rpc/client.js';
+import { insecureLab } from '../../../shared/io/rpc/security.js';
+import type { PairSeen } from './pair.js';
+
+const LOOK_EVERY_MS = 20;
+const LONGEST_WATCH_MS = 24 * 3_600_000;
+
+export interface Look {
+  readonly askedMonoMs: number;
+  readonly monoMs: number;
+  /** What `coloctl status` would exit with. */
+  readonly exit: number;
+  /** Empty = it says of no problem. */
+  readonly problem: string;
+  /** All that an operator wishes for: exit 0, somebody leads, every host is ready, the pair is what it was. */
+  readonly right: boolean;
+}
+
+export interface StatusEye {
+  /** Looks that differ from the one before, since that instant. */
+  changes(sinceMonoMs: number): readonly Look[];
+  /** The first look, asked for at that instant or later, that is as wished for. */
+  until(what: string, sinceMonoMs: number, boundMs: number, wished: (look: Look) => boolean, signal?: AbortSignal): Promise<Look>;
+  stop(): Promise<void>;
+}
+
+export const saysNoQuorum = (look: Look): boolean => look.exit === 5 && look.problem.startsWith('no etcd quorum');
+
+/** `pair`: what the status must show to be right; asked at each look. */
+export function openEye(plan: LabPlan, pair: () => PairSeen): StatusEye {
+  const ports = { clock: systemClock(), random: systemRandom() };
+  const session = openSession(
+    { dial: (address) => dial(ports, address) },
+    members(plan).map((each) => each.coordinatorAddress),
+    insecureLab,
+  );
+  const looks: Look[] = [];
+  let stopped = false;
+
+  async function look(): Promise<void> {
+    const askedMonoMs = monoMs();
+    const answer = await session.status();
+    const seen = { askedMonoMs, monoMs: monoMs() };
+    const before = looks.at(-1);
+    const next: Look = answer.ok
+      ? { ...seen, exit: exitCodeOf(answer.value), problem: answer.value.problem, right: isRight(answer.value, pair()) }
+      : { ...seen, exit: answer.error.exit, problem: answer.error.message, right: false };
+    // Of looks in a row that say the same, the first and the last are kept.
+    if (before !== undefined && isSame(before, next) && isSame(looks.at(-2), next)) looks.pop();
+    looks.push(next);
+  }
+
+  const looking = waitFor({ what: 'end of the looks', boundMs: LONGEST_WATCH_MS, everyMs: LOOK_EVERY_MS }, async () => {
+    if (stopped) return true;
+    await look();
+    return null;
+  });
+
+  return {
+    changes: (sinceMonoMs) =>
+      looks.filter((each) => each.askedMonoMs >= sinceMonoMs).filter((each, position, all) => !isSame(all[position - 1], each)),
+    until: async (what, sinceMonoMs, boundMs, wished, signal) => {
+      const wait = { what, boundMs, everyMs: 5, ...(signal === undefined ? {} : { signal }) };
+      return waitFor(wait, () => looks.find((each) => each.askedMonoMs >= sinceMonoMs && wished(each)) ?? null).catch((error: unknown) => {
+        if (signal?.aborted === true) throw error;
+        const last = looks.at(-1);
+        throw new LabError(`no ${what} within ${boundMs} ms; status exits with ${last?.exit ?? '?'}, ${last?.problem || 'no problem'}`);
+      });
+    },
+    stop: async () => {
+      stopped = true;
+      await looking;
+      session.close();
+    },
+  };
+}
+
+function isSame(one: Look | undefined, other: Look): boolean {
+  // The text counts seconds.
+  return one !== undefined && one.exit === other.exit && one.right === other.right && saysNoQuorum(one) === saysNoQuorum(other);
+}
+
+function isRight(status: Status, pair: PairSeen): boolean {
+  const vm = status.vms.find((each) => each.name === pair.vm);
+  return (
+    exitCodeOf(status) === 0 &&
+    status.leader !== '' &&
+    status.hosts.every((host) => host.state === 'ready') &&
+    vm !== undefined &&
+    vm.epoch === pair.epoch &&
+    vm.primary === pair.primary &&
+    vm.secondary === pair.secondary &&
+    vm.sides.length === 2 &&
+    vm.sides.every((side) => side.qemu === 'alive' && side.pair === 'ok')
+  );
+}
