@@ -4,14 +4,14 @@ import { InvalidArgumentError, type Command } from 'commander';
 import { messageOf } from '../../deploy/lab/command.js';
 import { QEMU_VERSIONS, type QemuVersion } from '../../deploy/lab/tree.js';
 import type { BenchResult } from './own-lab.js';
-import { benchSteps } from './steps/main.js';
+import { benchSteps, type Part } from './steps/main.js';
 
 type Report = (line: string) => void;
 
-function number(text: string): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= 0 && value <= 10_000) return value;
-  throw new InvalidArgumentError('a whole number from 0 to 10000');
+function part(text: string): Part {
+  const [, number, of] = (/^(\d{1,3})\/(\d{1,3})$/.exec(text) ?? []).map(Number);
+  if (number !== undefined && of !== undefined && number >= 1 && number <= of) return { number, of };
+  throw new InvalidArgumentError('a number, a slash and how many there are, as in 2/3');
 }
 
 const words = (text: string): readonly string[] => text.split(',').filter((each) => each !== '');
@@ -36,9 +36,9 @@ export function addControlPlaneCommands(program: Command, report: Report): void 
     .command('steps')
     .description('the agent is killed before and after every step of every procedure: each comes to its end exactly once')
     .option('--only <courses>', 'solo, promote, live, cold, or several with commas', words, [])
-    .option('--nth <count>', 'only every so many steps of the attempts; 0 = none of them', number, 1)
+    .option('--part <number/count>', 'only this one of so many parts of the table', part, { number: 1, of: 1 })
     .option('--qemu <version>', QEMU_VERSIONS.join(' or '), '11.1')
-    .action((options: { readonly only: readonly string[]; readonly nth: number; readonly qemu: QemuVersion }) =>
+    .action((options: { readonly only: readonly string[]; readonly part: Part; readonly qemu: QemuVersion }) =>
       carryOut((signal) => benchSteps({ ...options, report, signal })),
     );
 }

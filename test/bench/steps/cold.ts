@@ -1,5 +1,6 @@
-// The sixth procedure, Primary start: a VM whose two images are identical begins as a pair. It happens once in a VM's life, so each step gets a
-// VM of its own, which is defined, started, cut off at that step, and deleted when it is a pair all the same.
+// The sixth procedure, Primary start: a VM whose two images are identical begins as a pair. It happens once in a VM's life, because an attempt that
+// was cut off after its first change is made again by another procedure. So each trap gets a VM of its own, which is defined, started, cut off
+// there, and deleted when it is a pair all the same.
 
 import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +11,6 @@ import { guestImage, type QemuVersion } from '../../../deploy/lab/tree.js';
 import type { Told } from '../told.js';
 import { arm, armed, nameOf, sprung, type Trap } from '../traps/trap.js';
 import { Keeper, PROTECT_MS, type Lane } from './lane.js';
-import { PROCEDURES, trapsOf } from './table.js';
 
 const DISK_BYTES = 64 * 1024 * 1024;
 const CALL = { deadlineMs: 130_000 };
@@ -25,26 +25,25 @@ export async function runColdStarts(
   lane: Lane,
   told: Told,
   qemu: QemuVersion,
-  nth: number,
+  traps: readonly Trap[],
   report: (line: string) => void,
 ): Promise<ColdResult> {
-  const pairs = nth === 0 ? [] : trapsOf(PROCEDURES.primaryStart).filter((_, index) => index % nth === nth - 1);
   const problems: string[] = [];
   const protectedMs: number[] = [];
   let kills = 0;
-  for (const [index, traps] of pairs.entries()) {
-    const result = await coldStart(lane, told, qemu, `${lane.vm}${index}`, traps);
+  for (const [index, trap] of traps.entries()) {
+    const result = await coldStart(lane, told, qemu, `${lane.vm}${index}`, trap);
     kills += result.met.length;
     protectedMs.push(result.ms);
     problems.push(...result.problems);
     report(
-      `${lane.vm} ${index + 1}/${pairs.length}: protected after ${Math.round(result.ms)} ms; ${result.met.map(nameOf).join(' + ')}; ${result.rows.join(', ')}${result.problems.length === 0 ? '' : `; WRONG: ${result.problems.join('; ')}`}`,
+      `${lane.vm} ${index + 1}/${traps.length}: protected after ${Math.round(result.ms)} ms; ${result.met.map(nameOf).join(' + ')}; ${result.rows.join(', ')}${result.problems.length === 0 ? '' : `; WRONG: ${result.problems.join('; ')}`}`,
     );
   }
   return { kills, protectedMs, problems };
 }
 
-async function coldStart(lane: Lane, told: Told, qemu: QemuVersion, vm: string, traps: readonly Trap[]) {
+async function coldStart(lane: Lane, told: Told, qemu: QemuVersion, vm: string, trap: Trap) {
   const { plan, trapFile, hosts } = lane;
   for (const host of hosts) {
     const folder = join(host.agentStateDir, 'vms', vm);
@@ -58,7 +57,7 @@ async function coldStart(lane: Lane, told: Told, qemu: QemuVersion, vm: string, 
   const already = sprung(trapFile).length;
   const keeper = new Keeper(lane);
   try {
-    arm(trapFile, traps);
+    arm(trapFile, [trap]);
     const began = performance.now();
     await coloctl(plan, ['vm', 'define', '-f', file, '--start'], CALL);
     await told.untilVm(vm, 'protected', PROTECT_MS, (seen) => seen.phase === 'protected');
@@ -69,7 +68,7 @@ async function coldStart(lane: Lane, told: Told, qemu: QemuVersion, vm: string, 
       .slice(already)
       .map((each) => each.trap);
     const problems = [
-      ...armed(trapFile).map((trap) => `never met: ${nameOf(trap)}`),
+      ...armed(trapFile).map((each) => `never met: ${nameOf(each)}`),
       ...(history.some((entry) => ['verdict', 'executed', 'stopped', 'failed'].includes(entry.to)) ? [`edges: ${rows.join(', ')}`] : []),
       ...(history.some((entry, index) => entry.epoch !== index + 1) ? [`epochs ${history.map((entry) => entry.epoch).join(', ')}`] : []),
       ...(livingQemus(plan).filter((each) => each.vm === vm).length === 2 ? [] : ['not two QEMUs']),

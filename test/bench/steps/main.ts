@@ -9,7 +9,8 @@ import { table } from '../report.js';
 import { Told } from '../told.js';
 import { runColdStarts, type ColdResult } from './cold.js';
 import { watchAgents, type Lane } from './lane.js';
-import { COURSES, everyNth, runCourse, type Course, type CourseResult } from './rounds.js';
+import { COURSES, runCourse, some, type Course, type CourseResult } from './rounds.js';
+import { PROCEDURES, trapsOf } from './table.js';
 
 const HOSTS_A_LANE = 3;
 /** The course of cold starts, which has VMs of its own. */
@@ -19,10 +20,15 @@ export interface StepsOptions {
   readonly qemu: QemuVersion;
   /** Names of courses; all when empty. */
   readonly only: readonly string[];
-  /** Every so many steps of the attempts; 1 = all. */
-  readonly nth: number;
+  readonly part: Part;
   readonly report: (line: string) => void;
   readonly signal: AbortSignal;
+}
+
+/** One of so many pieces of about the same length, counted from 1, in which the whole can be done. */
+export interface Part {
+  readonly number: number;
+  readonly of: number;
 }
 
 /** Brings up a lab with three hosts for each course, and runs them side by side. */
@@ -30,7 +36,7 @@ export async function benchSteps(options: StepsOptions): Promise<BenchResult> {
   const wanted = (name: string): boolean => options.only.length === 0 || options.only.includes(name);
   const courses = COURSES.filter((each) => wanted(each.name));
   const lanesCount = courses.length + (wanted(COLD) ? 1 : 0);
-  const { qemu, report, signal, nth } = options;
+  const { qemu, report, signal, part } = options;
   const lab = { name: `steps-${process.pid}`, hostCount: HOSTS_A_LANE * Math.max(1, lanesCount), qemu, vm: null, report, signal };
   return onOwnLab(lab, async (plan) => {
     const told = new Told(plan);
@@ -39,8 +45,17 @@ export async function benchSteps(options: StepsOptions): Promise<BenchResult> {
       const cold = laneOf(plan, COLD, courses.length);
       if (wanted(COLD)) await watchAgents(cold);
       const [results, starts] = await Promise.all([
-        Promise.all(lanes.map(({ lane, course }) => runCourse(lane, told, everyNth(course, nth), report))),
-        wanted(COLD) ? runColdStarts(cold, told, qemu, nth, report) : null,
+        Promise.all(
+          lanes.map(({ lane, course }) =>
+            runCourse(
+              lane,
+              told,
+              some(course, (pairs) => piece(pairs, part)),
+              report,
+            ),
+          ),
+        ),
+        wanted(COLD) ? runColdStarts(cold, told, qemu, piece(trapsOf(PROCEDURES.primaryStart), part).flat(), report) : null,
       ]);
       return summary(courses, results, starts);
     } finally {
@@ -49,7 +64,11 @@ export async function benchSteps(options: StepsOptions): Promise<BenchResult> {
   });
 }
 
-function laneOf(plan: LabPlan, vm: string, number: number): Lane {
+function piece<T>(all: readonly T[], { number, of }: Part): readonly T[] {
+  return all.slice(Math.floor(((number - 1) * all.length) / of), Math.floor((number * all.length) / of));
+}
+
+export function laneOf(plan: LabPlan, vm: string, number: number): Lane {
   const hosts = plan.hosts.slice(HOSTS_A_LANE * number, HOSTS_A_LANE * (number + 1));
   return { plan, vm, number, hosts, trapFile: `${plan.runFolder}/traps-${vm}.json` };
 }

@@ -8,7 +8,7 @@ import { round, type Lane, type RoundResult } from './lane.js';
 import { PROCEDURES, trapsOf } from './table.js';
 
 /** The two traps of one step. */
-type Pair = readonly Trap[];
+export type Pair = readonly Trap[];
 
 export interface Course {
   readonly name: string;
@@ -44,10 +44,9 @@ export const COURSES: readonly Course[] = [
   { name: 'live', role: 'secondary', method: 'live', failover: [], attempt: trapsOf(P.liveResume), rollback: [] },
 ];
 
-/** Every `nth` step of the attempts and the rollbacks; the failovers are whole. 0 = only the failovers. */
-export function everyNth(course: Course, nth: number): Course {
-  const some = (pairs: readonly Pair[]): readonly Pair[] => (nth === 0 ? [] : pairs.filter((_, index) => index % nth === nth - 1));
-  return { ...course, attempt: some(course.attempt), rollback: some(course.rollback) };
+/** What is left of each of the three when only some of their steps are taken. */
+export function some(course: Course, take: (pairs: readonly Pair[]) => readonly Pair[]): Course {
+  return { ...course, failover: take(course.failover), attempt: take(course.attempt), rollback: take(course.rollback) };
 }
 
 export interface CourseResult {
