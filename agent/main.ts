@@ -17,6 +17,7 @@ import { agentService } from './io/rpc-service.js';
 import { run } from './io/run.js';
 import { nftSilence } from './io/silence.js';
 import { systemTaps } from './io/taps.js';
+import { agentMetrics } from './core/metrics.js';
 import { versionFromText } from './core/capabilities.js';
 import { messageOf } from './io/files.js';
 import { runAgent, type AgentLoop } from './loop.js';
@@ -24,13 +25,16 @@ import { Peers } from './loop/peers.js';
 import { hostKeyCodec } from '../shared/core/codec.js';
 import { keysOf } from '../shared/core/keys.js';
 import { REPORT_INTERVAL_MS } from '../shared/core/limits.js';
+import type { Metric } from '../shared/core/metrics.js';
 import type { HostKey } from '../shared/core/model.js';
+import { countEvents } from '../shared/event-counts.js';
 import { systemClock } from '../shared/io/clock.js';
 import { describeProblems, loadAgentConfig, type AgentConfig } from '../shared/io/config.js';
 import { openStore } from '../shared/io/etcd/store.js';
 import { createLog } from '../shared/io/log.js';
+import { serveMetrics } from '../shared/io/metrics.js';
 import { systemRandom } from '../shared/io/random.js';
-import { certificateOf, etcdSecurity, securityOf } from '../shared/io/rpc/security.js';
+import { certificateOf, etcdSecurity, securityMetrics, securityOf } from '../shared/io/rpc/security.js';
 import { serveGrpc } from '../shared/io/rpc/server.js';
 import { connectSystemd } from '../shared/io/systemd.js';
 import { keepLease } from '../shared/lease.js';
@@ -84,7 +88,8 @@ async function main(options: { readonly config: string; readonly insecureLab?: t
 async function serve(config: AgentConfig, qemuVersion: NonNullable<ReturnType<typeof versionFromText>>, user: QemuUser): Promise<void> {
   const clock = systemClock();
   const random = systemRandom();
-  const log = createLog({ level: config.logLevel, fields: { program: 'colo-agent', host: config.host } });
+  const counted = countEvents(createLog({ level: config.logLevel, fields: { program: 'colo-agent', host: config.host } }));
+  const { log } = counted;
   const systemd = connectSystemd(log);
   const keys = keysOf(config.prefix);
   const secured = securityOf({ clock, log }, config, { role: 'agent', name: config.host });
@@ -131,6 +136,13 @@ async function serve(config: AgentConfig, qemuVersion: NonNullable<ReturnType<ty
     { address: config.listen, security, services: [agentService({ clock, log }, agent, () => certificateOf(security))] },
   );
   if (!server.ok) return end(EXIT_CANNOT_SERVE, server.error);
+  const figures = (): readonly Metric[] => [
+    ...agentMetrics(agent.report(), heartbeatKeys?.ids() ?? []),
+    ...securityMetrics(security),
+    counted.metric(),
+  ];
+  const metrics = config.metrics === undefined ? null : await serveMetrics(log, config.metrics.listen, figures);
+  if (metrics?.ok === false) return end(EXIT_CANNOT_SERVE, `metrics: ${metrics.error}`);
   server.value.setServing(true);
 
   const hostKey: HostKey = {

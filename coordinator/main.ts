@@ -6,6 +6,7 @@ import { Command } from 'commander';
 import { followStore } from './catalogue.js';
 import { createAgents } from './io/agents.js';
 import { whyNotNamed } from './core/incarnation.js';
+import { coordinatorMetrics } from './core/metrics.js';
 import { createApi } from './io/api.js';
 import { startDevEtcd, type DevEtcd } from './io/dev-etcd.js';
 import { createLeaderWatch } from './io/leader-watch.js';
@@ -15,13 +16,16 @@ import { clusterCodec } from '../shared/core/codec.js';
 import { incarnation, term, type Incarnation } from '../shared/core/ids.js';
 import { keysOf, type Keys } from '../shared/core/keys.js';
 import { RECONCILE_INTERVAL_MS } from '../shared/core/limits.js';
+import type { Metric } from '../shared/core/metrics.js';
+import { countEvents } from '../shared/event-counts.js';
 import { CoordinatorServiceService } from '../shared/gen/colo/v1/coordinator.js';
 import { systemClock } from '../shared/io/clock.js';
 import { describeProblems, devCoordinatorConfig, loadCoordinatorConfig, type CoordinatorConfig } from '../shared/io/config.js';
 import { openStore } from '../shared/io/etcd/store.js';
 import { createLog } from '../shared/io/log.js';
+import { serveMetrics } from '../shared/io/metrics.js';
 import { systemRandom } from '../shared/io/random.js';
-import { certificateOf, etcdSecurity, securityOf } from '../shared/io/rpc/security.js';
+import { certificateOf, etcdSecurity, securityMetrics, securityOf } from '../shared/io/rpc/security.js';
 import { serveGrpc } from '../shared/io/rpc/server.js';
 import { connectSystemd } from '../shared/io/systemd.js';
 import type { Clock, Log, Random, Store } from '../shared/ports.js';
@@ -75,7 +79,8 @@ async function main(options: {
 }
 
 async function run(config: CoordinatorConfig, clock: Clock, dev: DevEtcd | null): Promise<void> {
-  const log = createLog({ level: config.logLevel, fields: { program: 'colo-coordinator', name: config.name } });
+  const counted = countEvents(createLog({ level: config.logLevel, fields: { program: 'colo-coordinator', name: config.name } }));
+  const { log } = counted;
   const random = systemRandom();
   const systemd = connectSystemd(log);
   const keys = keysOf(config.prefix);
@@ -156,6 +161,9 @@ async function run(config: CoordinatorConfig, clock: Clock, dev: DevEtcd | null)
     catalogue,
     leading,
   );
+  const figures = (): readonly Metric[] => [...coordinatorMetrics(api.summary()), ...securityMetrics(security), counted.metric()];
+  const metrics = config.metrics === undefined ? null : await serveMetrics(log, config.metrics.listen, figures);
+  if (metrics?.ok === false) return end(EXIT_CANNOT_SERVE, `metrics: ${metrics.error}`);
   server.value.setServing(true);
   log.info({ version, listen: config.listen, prefix: config.prefix, endpoints: config.etcd.endpoints }, 'started');
   systemd.ready();

@@ -72,3 +72,7 @@ export const CERTIFICATE_EXPIRES_MS = 30 * 24 * 3_600_000;
 export const CERTIFICATE_URGENT_MS = 7 * 24 * 3_600_000;
 /** An authority that expires within this is warned of: another one must come to every machine, beside the old, before that. */
 export const AUTHORITY_EXPIRES_MS = 180 * 24 * 3_600_000;
+
+/** Of the figures for Prometheus, where the configuration asks for them. */
+export const AGENT_METRICS_PORT = 7410;
+export const COORDINATOR_METRICS_PORT = 7510;

@@ -5,6 +5,8 @@ import { readFileSync } from 'node:fs';
 import { LineCounter, parseDocument, isNode } from 'yaml';
 import { z } from 'zod';
 import {
+  AGENT_METRICS_PORT,
+  COORDINATOR_METRICS_PORT,
   FAILOVERS_PER_HOUR,
   HEARTBEAT_INTERVAL_FLOOR_MS,
   HEARTBEAT_INTERVAL_MS,
@@ -39,6 +41,9 @@ const tls = z.strictObject({
   certificate: absolute,
   key: absolute,
 });
+
+/** Figures for Prometheus: HTTP, in the open, to read only. */
+const metricsOn = (port: number) => z.strictObject({ listen: address.default(`127.0.0.1:${port}`) }).optional();
 
 const clusterKeys = {
   cluster: name,
@@ -111,6 +116,7 @@ const agentSchema = z
   .strictObject({
     ...clusterKeys,
     host: name,
+    metrics: metricsOn(AGENT_METRICS_PORT),
     /** Address of the gRPC server, on the management network. */
     listen: address,
     /** What coordinators dial; default `listen`. */
@@ -151,6 +157,7 @@ const coordinatorSchema = z
   .strictObject({
     ...clusterKeys,
     name,
+    metrics: metricsOn(COORDINATOR_METRICS_PORT),
     listen: address,
     advertise: address.optional(),
     /** TCP ports on the replication network that attempts are given from. */

@@ -6,6 +6,7 @@ import { credentials as grpcCredentials, type ChannelCredentials } from '@grpc/g
 import { constants } from 'node:crypto';
 import { createSecureContext, type PeerCertificate, type TlsOptions } from 'node:tls';
 import { describeIdentity, identityOf, type Identity, type Role } from '../../core/access.js';
+import { certificateMetrics, type Metric } from '../../core/metrics.js';
 import { fail, ok, type Result } from '../../core/result.js';
 import type { CertificateReport } from '../../core/model.js';
 import type { Clock, Log } from '../../ports.js';
@@ -53,6 +54,11 @@ export function fixedTls(files: TlsFiles): Result<Security, string> {
 /** For reports; null = without certificates. */
 export function certificateOf(security: Security): CertificateReport | null {
   return security.kind === 'tls' ? security.keeper.report() : null;
+}
+
+/** The same as figures. */
+export function securityMetrics(security: Security): readonly Metric[] {
+  return certificateMetrics(certificateOf(security), security.kind === 'tls' ? security.keeper.current().authorities : []);
 }
 
 /** Who must answer: anybody of a role, or one holder of it. */
