@@ -34,9 +34,12 @@ export interface MachineOptions {
 /** Why no machine can be booted here; null = one can. */
 export function whyNoMachine(): string | null {
   if (process.getuid?.() !== 0) return 'booting a systemd needs root';
-  const folders = (process.env['PATH'] ?? '').split(delimiter);
-  const missing = NEEDED.filter((program) => !folders.some((folder) => existsSync(join(folder, program))));
+  const missing = NEEDED.filter((program) => !isInstalled(program));
   return missing.length === 0 ? null : `needs ${missing.join(', ')} (apt-get install systemd-container mmdebstrap)`;
+}
+
+export function isInstalled(program: string): boolean {
+  return (process.env['PATH'] ?? '').split(delimiter).some((folder) => existsSync(join(folder, program)));
 }
 
 /** Builds the .deb of this tree, in another version if one is given, and answers its path. */

@@ -4,7 +4,8 @@
 import { existsSync, mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { waitFor } from '../../support/wait.js';
-import { buildPackage, Machine, SUITES, whyNoMachine } from '../../../deploy/machines/machine.js';
+import { tryRun } from '../../../deploy/lab/command.js';
+import { buildPackage, isInstalled, Machine, SUITES, whyNoMachine } from '../../../deploy/machines/machine.js';
 
 /** Each costs a minute or two; `COLO_SUITES=bookworm` takes one. */
 const suites = SUITES.filter((each) => (process.env['COLO_SUITES'] ?? SUITES.join(',')).split(',').includes(each));
@@ -55,6 +56,18 @@ interface Status {
 
 let deb = '';
 let newer = '';
+
+const LINTIAN_MS = 300_000;
+const whyNoLintian = why ?? (isInstalled('lintian') ? null : 'needs lintian (apt-get install lintian)');
+if (why === null && whyNoLintian !== null) console.warn(`skipped: lintian over the package: ${whyNoLintian}`);
+
+describe.skipIf(whyNoLintian !== null)('the package', () => {
+  it('looked at by lintian -> has no error and no warning', { timeout: LINTIAN_MS }, async () => {
+    if (deb === '') [deb, newer] = [buildPackage(), buildPackage(NEWER)];
+    const { status, stdout, stderr } = await tryRun('lintian', ['--fail-on', 'error,warning', deb], { deadlineMs: LINTIAN_MS });
+    expect({ status, stdout, stderr: status === 0 ? '' : stderr }).toEqual({ status: 0, stdout: '', stderr: '' });
+  });
+});
 
 describe.skipIf(why !== null).each(suites)('the package on Debian %s', { timeout: 180_000 }, (suite) => {
   let machine: Machine;
