@@ -20,6 +20,7 @@ export const programs = {
   /** etcd's client protocol is stable, so one version of it serves beside every QEMU. */
   etcd: join(cache, 'qemu-11.1/bin/etcd'),
   etcdctl: join(cache, 'qemu-11.1/bin/etcdctl'),
+  etcdutl: join(cache, 'qemu-11.1/root/usr/bin/etcdutl'),
 } as const;
 
 export function qemuProgram(version: QemuVersion, name: 'qemu-system-x86_64' | 'qemu-img'): string {
