@@ -29,24 +29,28 @@ export function missing(): string | null {
   return absent.length > 0 ? `needs ${absent.join(', ')} (sh deploy/setup.sh lab)` : null;
 }
 
+export interface StageOptions {
+  /** False: none. Else further keys of its file, worked out once the cluster is up. */
+  readonly vm?: boolean | ((plan: LabPlan) => Readonly<Record<string, unknown>>);
+  readonly tls?: boolean;
+  readonly hostCount?: number;
+}
+
 /**
  * Brings a cluster of three hosts up for the tests of one file, with the VM `demo` running and protected unless `vm` is false. Called within
  * `describe`; the answer gives the plan once the tests run.
  */
-export function useCluster(
-  file: string,
-  { vm = true, tls = false }: { readonly vm?: boolean; readonly tls?: boolean } = {},
-): () => LabPlan {
+export function useCluster(file: string, { vm = true, tls = false, hostCount = 3 }: StageOptions = {}): () => LabPlan {
   const name = `${basename(file).split('.')[0]?.slice(0, 10) ?? ''}-${process.pid}`;
   let plan: LabPlan | null = null;
 
   beforeAll(async () => {
     const began = performance.now();
     const report = (line: string): void => console.log(`[${((performance.now() - began) / 1000).toFixed(1).padStart(5)} s] ${line}`);
-    plan = await bringUp({ name, hostCount: 3, qemu: QEMU, tls, vm: null, report });
-    if (!vm) return;
+    plan = await bringUp({ name, hostCount, qemu: QEMU, tls, vm: null, report });
+    if (vm === false) return;
     const up = plan;
-    await bringUpVm(up, VM, { qemu: QEMU, report }).catch(async (error: unknown) => {
+    await bringUpVm(up, VM, { qemu: QEMU, report, ...(vm === true ? {} : { keys: vm(up) }) }).catch(async (error: unknown) => {
       await collectEvidence(up, `${file} beforeAll`);
       throw error;
     });
