@@ -44,6 +44,8 @@ interface VmState {
   memory: Memory | null;
   term: Term | null;
   readonly given: GivenOrders;
+  /** Record that is being saved: its ports are taken, whatever comes of it. */
+  saving: VmRecord | null;
   reasonAt: Instant | null;
   /** The reason that was given last, and since when. */
   reason: { readonly text: string; readonly since: Instant } | null;
@@ -109,6 +111,7 @@ export function runCoordinator(
       memory: null,
       term: null,
       given: new GivenOrders(ports, vm, () => wake(vm)),
+      saving: null,
       reasonAt: null,
       reason: null,
       shown: { row: '', reason: '', hold: false },
@@ -147,15 +150,24 @@ export function runCoordinator(
       failoversPerHour: options.failoversPerHour ?? FAILOVERS_PER_HOUR,
       hosts: catalogue.hosts(),
       links: agents.links(),
-      records: new Map([...catalogue.records()].map(([name, each]) => [name, each.value])),
+      records: recordsNow(vm),
     };
     const { view, memory } = assemble(known, wanted.value, record, state.memory);
     state.memory = memory;
     const decision = decide(view);
     if (decision.kind === 'act') return act(vm, state, view, decision, stored?.modRevision ?? 0);
+    state.saving = decision.kind === 'save' ? decision.record : null;
     const saved = await save(vm, state, view, decision, stored?.modRevision ?? 0, wanted.modRevision);
+    state.saving = null;
     if (saved === 'saved' && decision.kind === 'save') orderNow(state, view, decision.record, wanted.value);
     return saved !== 'nothing';
+  }
+
+  /** Other VMs as they are about to be: two that choose their ports in one moment must not choose the same. */
+  function recordsNow(vm: string): Map<string, VmRecord> {
+    const records = new Map([...catalogue.records()].map(([name, each]) => [name, each.value]));
+    for (const [name, { saving }] of states) if (saving !== null && name !== vm) records.set(name, saving);
+    return records;
   }
 
   async function save(

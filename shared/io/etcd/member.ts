@@ -46,7 +46,19 @@ export function callOptions(deadlineMs: number): CallOptions {
 /** grpc-js ends a call at its own deadline; if the wall clock was stepped it may not, and then this much later we do. */
 const DEADLINE_GRACE_MS = 50;
 
-export class Member {
+/** A member as the store uses it: calls with a deadline, and a connection of its own for each long stream. */
+export interface EtcdMember {
+  readonly endpoint: string;
+  /** Never throws. */
+  call<T>(kind: CallKind, deadlineMs: number, send: (client: Etcd3, options: CallOptions) => Promise<T>): Promise<Result<T, StoreError>>;
+  /** The TTL in seconds, 0 = gone. */
+  keepAlive(lease: string, deadlineMs: number): Promise<Result<number, StoreError>>;
+  watch(client: Etcd3): Promise<IDuplexStream<IWatchRequest, IWatchResponse>>;
+  connect(): Etcd3;
+  close(): void;
+}
+
+export class Member implements EtcdMember {
   readonly endpoint: string;
   readonly #clock: Clock;
   readonly #security: EtcdSecurity | null;

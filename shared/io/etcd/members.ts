@@ -7,14 +7,14 @@ import { fail, type Result } from '../../core/result.js';
 import type { Instant } from '../../core/ids.js';
 import type { Clock, StoreError } from '../../ports.js';
 import type { CallKind } from './errors.js';
-import type { Member } from './member.js';
+import type { EtcdMember } from './member.js';
 
 /** After all members failed in turn, the next round begins so much later. */
 const ROUND_PAUSE_MS = 50;
 /** A member that has failed is asked so often whether it is well again, beside the calls and at no call's cost. */
 const RECHECK_MS = 500;
 
-export type Attempt<T> = (member: Member, deadlineMs: number) => Promise<Result<T, StoreError>>;
+export type Attempt<T> = (member: EtcdMember, deadlineMs: number) => Promise<Result<T, StoreError>>;
 
 export interface Members {
   /**
@@ -28,30 +28,30 @@ export interface Members {
   knownRevision(): number;
   lastAnswerAt(): Instant | null;
   /** For a stream that begins, or that has ended with this member: the same again unless it is doubted. */
-  next(after: Member | null): Member;
+  next(after: EtcdMember | null): EtcdMember;
   /** Calls avoid this member until it has answered again. */
-  doubt(member: Member): void;
+  doubt(member: EtcdMember): void;
 }
 
 /** `isWell`: asks one member something that takes a quorum. It has a deadline and never throws. */
-export function createMembers(clock: Clock, all: readonly Member[], isWell: (member: Member) => Promise<boolean>): Members {
+export function createMembers(clock: Clock, all: readonly EtcdMember[], isWell: (member: EtcdMember) => Promise<boolean>): Members {
   /** Members that have failed, and when each was last asked or blamed. */
-  const doubted = new Map<Member, Instant>();
+  const doubted = new Map<EtcdMember, Instant>();
   let turn = 0;
   let knownRevision = 0;
   let lastAnswerAt: Instant | null = null;
 
-  const at = (index: number): Member => all[index % all.length] as Member;
+  const at = (index: number): EtcdMember => all[index % all.length] as EtcdMember;
 
   /** While all are doubted, one after the other. */
-  function pick(): Member {
+  function pick(): EtcdMember {
     const trusted = all.find((each) => !doubted.has(each));
     if (trusted !== undefined) return trusted;
     turn += 1;
     return at(turn);
   }
 
-  function doubt(member: Member): void {
+  function doubt(member: EtcdMember): void {
     doubted.set(member, clock.now());
   }
 

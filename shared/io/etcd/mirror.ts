@@ -8,7 +8,7 @@ import type { Instant } from '../../core/ids.js';
 import type { Clock, KeyValue, Log, MirrorHandlers, Snapshot } from '../../ports.js';
 import { watchSilence } from '../../silence.js';
 import { storeErrorOf } from './errors.js';
-import { callOptions, type Member } from './member.js';
+import { callOptions, type EtcdMember } from './member.js';
 import type { Members } from './members.js';
 import { endOfPrefix, keyValueOf, readPrefix } from './read.js';
 
@@ -28,7 +28,7 @@ export function openMirror(
   let following = false;
   let closed = false;
   let backoffMs = BACKOFF_FIRST_MS;
-  let member: Member | null = null;
+  let member: EtcdMember | null = null;
   let stop: () => void = () => undefined;
 
   function begin(): void {
@@ -92,7 +92,7 @@ interface Course {
 }
 
 /** One attempt at one member. Returns what ends it; nothing is told after that. */
-function follow(ports: { readonly clock: Clock }, members: Members, member: Member, prefix: string, course: Course): () => void {
+function follow(ports: { readonly clock: Clock }, members: Members, member: EtcdMember, prefix: string, course: Course): () => void {
   const { clock } = ports;
   const client = member.connect();
   let over = false;

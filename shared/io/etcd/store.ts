@@ -3,7 +3,7 @@
 import { CompareResult, CompareTarget, type ICompare, type IRequestOp } from 'etcd3';
 import { fail, ok } from '../../core/result.js';
 import type { Clock, Compare, Log, Store, Write } from '../../ports.js';
-import { Member, type EtcdSecurity } from './member.js';
+import { Member, type EtcdMember, type EtcdSecurity } from './member.js';
 import { createMembers } from './members.js';
 import { openMirror } from './mirror.js';
 import { readKey, readPrefix } from './read.js';
@@ -26,7 +26,15 @@ export interface OpenStore extends Store {
 /** `endpoints` are `http://address:port`, the preferred one first. Connects at the first use. */
 export function openStore(endpoints: readonly string[], clock: Clock, log: Log, options: StoreOptions = {}): OpenStore {
   if (endpoints.length === 0) throw new Error('etcd needs at least one endpoint');
-  const all = endpoints.map((each) => new Member(each, clock, options.security ?? null));
+  return storeOver(
+    endpoints.map((each) => new Member(each, clock, options.security ?? null)),
+    clock,
+    log,
+  );
+}
+
+/** The store on these members, the preferred one first. */
+export function storeOver(all: readonly EtcdMember[], clock: Clock, log: Log): OpenStore {
   const members = createMembers(clock, all, async (member) => {
     const read = await member.call('read', WELL_MS, (client, callOptions) => readKey(client, HEALTH_KEY, callOptions));
     // Whoever says that we may not read this key has answered all the same.

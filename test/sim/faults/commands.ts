@@ -7,6 +7,7 @@ import type { Order } from '../../../shared/core/model.js';
 import type { Qemu } from '../qemu/shapes.js';
 import { CLIENT } from '../qemu/client.js';
 import { ETCD } from '../world/etcd-client.js';
+import { setMember } from '../world/etcd-members.js';
 import type { Net } from '../world/network.js';
 import type { World } from '../world/world.js';
 
@@ -169,6 +170,13 @@ const COMMANDS: Readonly<Record<string, Run>> = {
 
   // -------------------------------------------------------------- etcd
   etcd: (world, [state = 'up']) => world.etcd.setDown(state === 'down'),
+  /** One member by itself: it stands still (`pause`), is cut off from the others (`cut`), or is well again. */
+  member: (world, [name = '', how = 'well']) => {
+    const server = world.members.find((each) => each.name === name);
+    if (server !== undefined) setMember(server, how === 'pause' ? 'paused' : how === 'cut' ? 'cut' : 'well');
+  },
+  /** Nothing that was is kept but what is there now. */
+  compact: (world) => world.etcd.compact(world.etcd.revision),
   'lose-lease': (world, [index = '0']) => {
     const leases = world.etcd.leases();
     const host = hostOf(world, index);
@@ -292,6 +300,7 @@ const COMMANDS: Readonly<Record<string, Run>> = {
     world.triggers.length = 0;
     world.network.mendAll();
     world.etcd.setDown(false);
+    for (const each of world.members) setMember(each, 'well');
     perform(world, 'mend-disks');
     perform(world, 'wake-all-qemus');
     for (const each of [...world.agents.values(), ...world.coordinators.values()]) each.life.crashPlan = null;

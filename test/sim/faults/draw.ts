@@ -90,6 +90,8 @@ const FAULTS: readonly (readonly [number, Draw])[] = [
   [4, (rng) => pauseProcess(rng)],
   [3, (rng) => lasting(rng, 'etcd down', 'etcd up', 5_000)],
   [2, (rng) => lasting(rng, `slow-store ${rng.pick(['0.05', '0.3', '0.7'])}`, 'slow-store 0', 5_000)],
+  [2, (rng) => oneMember(rng)],
+  [1, (rng) => [at(soon(rng), 'compact')]],
   [2, (rng) => [at(soon(rng), `lose-lease ${rng.int(8)}`)]],
   [2, (rng, setup) => [at(soon(rng), `freeze-watch ${rng.pick(machines(setup))} ${Math.round(rng.between(100, 4_000))}`)]],
   [
@@ -152,6 +154,12 @@ function drawOne(rng: Rng, setup: Setup): readonly Planned[] {
     if (luck < 0) return draw(rng, setup);
   }
   return [];
+}
+
+/** One of etcd's members by itself; the clients must find the others. */
+function oneMember(rng: Rng): readonly Planned[] {
+  const member = `member e${1 + rng.int(3)}`;
+  return lasting(rng, `${member} ${rng.pick(['pause', 'cut'])}`, `${member} well`, 5_000);
 }
 
 function hostDark(rng: Rng): readonly Planned[] {

@@ -86,6 +86,7 @@ export class Records {
     if (now.phase === 'syncing' && before !== null && before.ports !== null && now.ports?.migration === before.ports.migration) {
       this.#wrong(`the ports of ${now.vm} in epoch ${now.epoch} are those of an earlier attempt`);
     }
+    if (now.phase === 'syncing') this.#portsAreItsOwn(now);
     if (now.phase === 'protected' && before !== null) this.#pairIsNamed(before, now);
     if (now.phase === 'executed' && before !== null) this.#winnerRuns(before, now);
     if (now.phase === 'stopped' && before !== null) this.#noCopyLives(before, now);
@@ -101,6 +102,14 @@ export class Records {
   #winnerRuns(before: VmRecord, now: VmRecord): void {
     if (this.#journalOf(now.vm, now.primary)?.aloneSince === before.epoch) return;
     this.#wrong(`the verdict of epoch ${before.epoch} of ${now.vm} is called executed and ${now.primary?.host ?? '?'} has not said so`);
+  }
+
+  #portsAreItsOwn(now: VmRecord): void {
+    for (const { spec } of this.#world.setup.vms) {
+      const other = spec.name === now.vm ? null : this.#world.record(spec.name);
+      if (other?.ports?.migration === now.ports?.migration && other !== null && other.ports !== null)
+        this.#wrong(`the ports of ${now.vm} in epoch ${now.epoch} are those of ${other.vm}`);
+    }
   }
 
   /** Whoever starts the guest anew from a disk throws its memory away: not while a side lives that could go on where the last answer left. */

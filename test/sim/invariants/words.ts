@@ -51,13 +51,20 @@ export class Words {
   #judged(life: Life, machine: Machine, vm: string, state: PairState, evidence: unknown): void {
     this.#told.set(`${machine.name} ${vm}`, { life, state });
     if (state !== 'silent' && state !== 'hard') return;
-    const isProtected = this.#world.record(vm)?.phase === 'protected';
-    if (isProtected && !this.#hurt.has(vm))
+    if (this.#isHalfOfPair(machine, vm) && !this.#hurt.has(vm))
       this.#world.violate(`${machine.name} calls the healthy pair of ${vm} ${state}: ${JSON.stringify(evidence)}`);
     const { kernel } = this.#world;
     const judgedAt = kernel.now;
     const waitMs = Math.max(0, (this.#bornAt.get(life) ?? 0) + READY_MS - judgedAt) + SILENCED_WITHIN_MS;
     kernel.after(waitMs, () => this.#isSilenced(life, machine, vm, judgedAt));
+  }
+
+  /** The record calls the QEMU that is here a side of a protected pair; what is left of an earlier one may speak of that. */
+  #isHalfOfPair(machine: Machine, vm: string): boolean {
+    const record = this.#world.record(vm);
+    const born = machine.vmJournals.get(vm)?.qemu?.born;
+    const sides = record?.phase === 'protected' ? [record.primary, record.secondary] : [];
+    return sides.some((side) => side?.host === machine.name && side.born === born);
   }
 
   #isSilenced(life: Life, machine: Machine, vm: string, judgedAt: number): void {

@@ -8,7 +8,7 @@ import { Worker } from 'node:worker_threads';
 import { AGENT_MUTATIONS } from './agent.js';
 import { COORDINATOR_MUTATIONS } from './coordinator.js';
 import { DETECTION_MUTATIONS } from './detection.js';
-import { DISK_MUTATIONS } from './disks.js';
+import { OTHER_MUTATIONS } from './others.js';
 import { PROCEDURE_MUTATIONS } from './procedures.js';
 import { UNSIMULATED } from './unsimulated.js';
 import type { Mutation, SourceChange } from './mutation.js';
@@ -31,9 +31,9 @@ export interface MutationOptions {
 const ALL: readonly Mutation[] = [
   ...COORDINATOR_MUTATIONS,
   ...AGENT_MUTATIONS,
-  ...DISK_MUTATIONS,
   ...PROCEDURE_MUTATIONS,
   ...DETECTION_MUTATIONS,
+  ...OTHER_MUTATIONS,
 ];
 
 /** What is changed where these rules, by their names, are taken out. */

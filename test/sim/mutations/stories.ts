@@ -167,6 +167,34 @@ export const STORIES: Readonly<Record<string, Story>> = {
     lastsMs: 5_000,
     spec: { checkpointDelayMs: 1_000, method: 'stop-copy' },
   }),
+  'the pairs of two VMs are made in one moment': story(
+    [0, 1, 2, 3].flatMap((k) => [
+      `${3_000 * k} protect no demo`,
+      `${3_000 * k} protect no other`,
+      `${3_000 * k + 1_500} protect yes demo`,
+      `${3_000 * k + 1_500} protect yes other`,
+    ]),
+    { lastsMs: 12_000, setup: { hosts: ['h1', 'h2'], portBlocks: 3, vms: [aVm('demo'), aVm('other')] } },
+  ),
+  'what the watches are at is compacted': story(
+    ['0 freeze-watch c1 350', '0 freeze-watch c2 350', '0 freeze-watch c3 350', '10 want stopped', '100 compact'],
+    { rests: true, setup: { hosts: ['h1', 'h2'], members: true } },
+  ),
+  'every member in turn is cut off from the others': story(
+    [
+      '0 member e1 cut',
+      '5 want stopped',
+      '3000 member e1 well',
+      '3000 member e2 cut',
+      '3005 want running',
+      '6000 expect demo protected solo syncing',
+      '6000 member e2 well',
+      '6000 member e3 cut',
+      '6005 want stopped',
+      '8900 expect demo stopped',
+    ],
+    { lastsMs: 9_000, setup: { hosts: ['h1', 'h2'], members: true } },
+  ),
   'the winner dies in the moment of its verdict': story(
     ['0 cut-both repl host-primary host-secondary', '0 on -> verdict@ : kill primary'],
     { lastsMs: 4_000, spec: { checkpointDelayMs: 1_000 } },

@@ -127,7 +127,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   'nbd-server-start': (qemu, args) => {
     if (qemu.block.server !== null) return refuse('NBD server already running');
-    qemu.block.server = { port: Number(text(args, 'addr', 'data', 'port')), exports: new Set() };
+    const port = Number(text(args, 'addr', 'data', 'port'));
+    if (qemu.machine.running().some((each) => each !== qemu && each.block.server?.port === port))
+      return refuse('Failed to find an available port: Address already in use');
+    qemu.block.server = { port, exports: new Set() };
     return DONE;
   },
   'nbd-server-add': (qemu, args) => {

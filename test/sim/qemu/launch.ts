@@ -37,6 +37,10 @@ export function launchQemu(world: QemuWorld, machine: Machine, request: LaunchRe
   world.note(`${qemu.name} launched as ${line.incoming !== null ? 'secondary' : line.stopped ? 'cold primary' : 'alone'}`);
   qemu.runstate = line.incoming !== null ? 'inmigrate' : 'prelaunch';
   qemu.after(world.rng.delay(40, 400), () => {
+    const { incoming } = line;
+    const waits = (each: Qemu): boolean => each !== qemu && each.runstate === 'inmigrate' && each.pair === null && each.listening;
+    if (incoming !== null && machine.running().some((each) => waits(each) && each.line.incoming?.port === incoming.port))
+      return qemu.die('Failed to find an available port: Address already in use');
     qemu.listening = true;
     for (const each of line.chardevs) {
       const port = each.has('port') ? Number(each.get('port')) : null;

@@ -127,13 +127,34 @@ function partitionStories(): readonly Story[] {
     { what: 'replication from secondary to primary', line: 'cut repl host-secondary host-primary' },
     { what: 'replication both ways', line: 'cut-both repl host-primary host-secondary' },
   ];
-  return cuts.map(({ what, line }) => ({
+  const sides = ['host-primary', 'host-secondary'].flatMap((who) =>
+    ['in', 'out', 'both'].flatMap((way) => [
+      { what: `${who} off the replication network, ${way}`, lines: [`isolate repl ${who} ${way}`] },
+      { what: `${who} off both networks, ${way}`, lines: [`isolate mgmt ${who} ${way}`, `isolate repl ${who} ${way}`] },
+    ]),
+  );
+  const links = [
+    { what: 'from primary to secondary', line: 'cut repl host-primary host-secondary' },
+    { what: 'from secondary to primary', line: 'cut repl host-secondary host-primary' },
+    { what: 'both ways', line: 'cut-both repl host-primary host-secondary' },
+  ];
+  const partition = (what: string, commands: readonly string[]): Story => ({
     name: `partition: ${what}`,
     about: [],
     setup: ['hosts=3', 'tell=edges'],
-    commands: ['wait protected', line, 'after 3000', 'settle'],
+    commands: [...commands, 'after 3000', 'settle'],
     log: [],
-  }));
+  });
+  return [
+    ...cuts.map(({ what, line }) => partition(what, ['wait protected', line])),
+    ...sides.map(({ what, lines }) => partition(what, ['wait protected', ...lines])),
+    // The peers have not heard each other yet, so that their silence says nothing.
+    ...links.flatMap(({ what, line }) => [
+      partition(`before the first heartbeat of a new pair, ${what}`, ['wait syncing', line]),
+      partition(`when the secondary of a new pair has just begun, ${what}`, ['wait syncing', 'until launched as secondary', line]),
+      partition(`in the moment in which a new pair is called protected, ${what}`, ['until -> protected@', line]),
+    ]),
+  ];
 }
 
 function context(): ProcedureContext {

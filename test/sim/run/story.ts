@@ -241,6 +241,8 @@ function setupOf(words: readonly string[]): Setup {
     vms: names('vm', number('vms', 1)).map((name) => aVm(name, vm)),
     failoversPerHour: number('budget', 100),
     drift: number('drift', 0),
+    members: given.get('members') === 'yes',
+    portBlocks: number('blocks', 50),
     ...(version === undefined ? {} : { version }),
   });
 }

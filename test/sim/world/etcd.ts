@@ -13,6 +13,16 @@ export interface EtcdEvents {
   changed(key: string, value: string | null, before: string | null, by: string | null): void;
 }
 
+/** One key's change in one revision. */
+export interface Change {
+  readonly isDelete: boolean;
+  /** What it became; of a deleted key only name and revision count. */
+  readonly kv: KeyValue;
+}
+
+/** So many changes are kept for watchers; what is older is compacted, as by etcd's own timer. */
+const KEPT_CHANGES = 400;
+
 interface Lease {
   readonly ttlMs: number;
   cancel: () => void;
@@ -23,6 +33,8 @@ export type TxnAnswer =
 
 export class Etcd {
   revision = 1;
+  /** Watches cannot begin at this revision or before it. */
+  compacted = 0;
   /** No majority: nothing is answered and no lease ends. */
   isDown = false;
   /** Told of every new revision and of every change of `isDown`. */
@@ -33,6 +45,7 @@ export class Etcd {
   readonly #events: EtcdEvents;
   readonly #data = new Map<string, KeyValue>();
   readonly #leases = new Map<string, Lease>();
+  #changes: Change[] = [];
   readonly #snapshots = new Map<string, Snapshot>();
   #nextLease = 7_000;
 
@@ -71,17 +84,33 @@ export class Etcd {
     for (const write of writes) {
       const before = this.#data.get(write.key);
       if (write.kind === 'delete') {
-        if (this.#data.delete(write.key)) touched.push({ key: write.key, value: null, before: before?.value ?? null });
+        if (!this.#data.delete(write.key)) continue;
+        touched.push({ key: write.key, value: null, before: before?.value ?? null });
+        this.#changes.push({ isDelete: true, kv: { key: write.key, value: '', createRevision: 0, modRevision: next, lease: '0' } });
         continue;
       }
       const { key, value } = write;
-      this.#data.set(key, { key, value, createRevision: before?.createRevision ?? next, modRevision: next, lease: write.lease ?? '0' });
+      const kv = { key, value, createRevision: before?.createRevision ?? next, modRevision: next, lease: write.lease ?? '0' };
+      this.#data.set(key, kv);
+      this.#changes.push({ isDelete: false, kv });
       touched.push({ key, value, before: before?.value ?? null });
     }
     if (touched.length === 0) return;
     this.revision = next;
+    if (this.#changes.length > 2 * KEPT_CHANGES) this.compact(this.#changes.at(-KEPT_CHANGES)?.kv.modRevision ?? next);
     for (const each of touched) this.#events.changed(each.key, each.value, each.before, by);
     for (const each of [...this.onRevision]) each(touched.map(({ key }) => key));
+  }
+
+  /** From this revision on, which must not be compacted. */
+  changesSince(revision: number): readonly Change[] {
+    return this.#changes.filter((each) => each.kv.modRevision >= revision);
+  }
+
+  /** Forgets what led to this revision and to those before it; what is there now stays. */
+  compact(revision: number): void {
+    this.compacted = Math.max(this.compacted, revision);
+    this.#changes = this.#changes.filter((each) => each.kv.modRevision > this.compacted);
   }
 
   grant(ttlMs: number): { readonly lease: string; readonly ttlMs: number } {

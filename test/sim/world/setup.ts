@@ -13,6 +13,10 @@ export interface Setup {
   readonly vms: readonly VmWanted[];
   readonly version: QemuVersion;
   readonly failoversPerHour: number;
+  /** Blocks of ports that the coordinators may give to pairs. */
+  readonly portBlocks: number;
+  /** The store is met by its members, with the product's own client; else as one service, which is quicker. */
+  readonly members: boolean;
   /** Largest difference of a process's clock rate to the truth. */
   readonly drift: number;
 }
@@ -63,6 +67,8 @@ export function plainSetup(seed: number, change: Partial<Setup> = {}): Setup {
     vms: [aVm('demo')],
     version: { major: 11, minor: 1, micro: 2 },
     failoversPerHour: 100,
+    portBlocks: 50,
+    members: false,
     drift: 0,
     ...change,
   };
@@ -90,5 +96,7 @@ export function drawSetup(seed: number): Setup {
     version: rng.pick(VERSIONS),
     failoversPerHour: rng.pick([1, 2, 12, 100, 100, 100, 100, 100]),
     drift: rng.pick([0, 0.001, 0.02]),
+    members: rng.chance(0.2),
+    portBlocks: rng.pick([4, 50]),
   };
 }

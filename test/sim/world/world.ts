@@ -15,14 +15,16 @@ import { Watchers, type Seen } from '../invariants/watchers.js';
 import { startAgent, type AgentProcess } from './agent.js';
 import { startCoordinator, type CoordinatorProcess } from './coordinator.js';
 import { Etcd } from './etcd.js';
-import { simulatedStore, type StoreFaults } from './etcd-client.js';
+import { simulatedStore, storeOverMembers, type StoreFaults } from './etcd-client.js';
+import { memberServer } from './etcd-members.js';
 import { Kernel } from './kernel.js';
 import { Life, WALL_AT_ZERO, type CrashPlan } from './life.js';
 import { Network } from './network.js';
 import { Rng } from './rng.js';
 import type { Setup } from './setup.js';
 
-const PORTS = { first: 20_000, last: 20_999 };
+const FIRST_PORT = 20_000;
+const PORTS_IN_BLOCK = 20;
 const RESTART_MS = { least: 50, most: 2_000 };
 const BOOT_MS = { least: 500, most: 3_000 };
 
@@ -33,6 +35,8 @@ export class World {
   readonly keys: Keys = keysOf('/colo/sim');
   readonly network: Network;
   readonly etcd: Etcd;
+  /** Each process asks another one first. */
+  readonly members = ['e1', 'e2', 'e3'].map(memberServer);
   readonly storeFaults: StoreFaults = { slowMember: 0, frozenUntil: new Map() };
   readonly machines = new Map<string, Machine>();
   readonly agents = new Map<string, AgentProcess>();
@@ -158,8 +162,9 @@ export class World {
       answered: (host: string, order: Order, answer: OrderAnswer) => this.watchers.answered(host, order, answer),
       machineOf: (address: string) => this.setup.coordinators.get(address.replace(':7500', '')) ?? address.replace(/:\d+$/, ''),
     };
-    const { failoversPerHour } = this.setup;
-    const options = { keys: this.keys, name, address: `${name}:7500`, ports: PORTS, failoversPerHour };
+    const { failoversPerHour, portBlocks } = this.setup;
+    const ports = { first: FIRST_PORT, last: FIRST_PORT + portBlocks * PORTS_IN_BLOCK - 1 };
+    const options = { keys: this.keys, name, address: `${name}:7500`, ports, failoversPerHour };
     this.coordinators.set(name, startCoordinator(place, life, store, options));
     this.note(`${name} starts`);
   }
@@ -301,10 +306,11 @@ export class World {
   }
 
   #store(life: Life) {
-    return simulatedStore(
-      { kernel: this.kernel, network: this.network, etcd: this.etcd, rng: this.rng.fork(`store ${this.#lives}`), faults: this.storeFaults },
-      life,
-    );
+    const rng = this.rng.fork(`store ${this.#lives}`);
+    const place = { kernel: this.kernel, network: this.network, etcd: this.etcd, rng, faults: this.storeFaults };
+    if (!this.setup.members) return simulatedStore(place, life);
+    const first = this.#lives % this.members.length;
+    return storeOverMembers(place, life, [...this.members.slice(first), ...this.members.slice(0, first)]);
   }
 
   #life(name: string, machine: string): Life {

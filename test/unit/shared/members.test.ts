@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { fail, ok } from '../../../shared/core/result.js';
-import { Member } from '../../../shared/io/etcd/member.js';
+import { Member, type EtcdMember } from '../../../shared/io/etcd/member.js';
 import { createMembers } from '../../../shared/io/etcd/members.js';
 import { fakeClock } from '../../fakes/clock.js';
 
@@ -10,7 +10,7 @@ function stage() {
   const clock = fakeClock();
   const all = ['own', 'second', 'third'].map((each) => new Member(`http://${each}`, clock));
   const down = new Set<string>();
-  const nameOf = (member: Member): string => member.endpoint.replace('http://', '');
+  const nameOf = (member: EtcdMember): string => member.endpoint.replace('http://', '');
   const members = createMembers(clock, all, (member) => Promise.resolve(!down.has(nameOf(member))));
   /** Who was asked, in order. */
   const call = async (kind: 'read' | 'write' = 'read'): Promise<string> => {

@@ -1,8 +1,8 @@
-// Rules about disks and about the last live copy that no other list has: errors that QEMU swallows, images of another VM, and the loser.
+// Rules that no other list has: about disks, the last live copy, and the client of the store.
 
 import type { Mutation } from './mutation.js';
 
-export const DISK_MUTATIONS: readonly Mutation[] = [
+export const OTHER_MUTATIONS: readonly Mutation[] = [
   {
     name: 'local-disk-error',
     rule: "an error of the primary's own disk, of which its guest is told nothing, is read from QUORUM_REPORT_BAD; SAFETY 1 and 9 row 1",
@@ -71,5 +71,41 @@ export const DISK_MUTATIONS: readonly Mutation[] = [
     story: 'the link is cut',
     seed: 1,
     violation: 'is said to hold and its tap is up',
+  },
+  {
+    name: 'ports-of-a-record-under-way',
+    rule: 'two VMs that choose their ports in one moment do not choose the same; SAFETY 7',
+    changes: [
+      {
+        file: 'coordinator/loop.ts',
+        find: 'if (saving !== null && name !== vm) records',
+        replace: 'if (saving !== null && name === vm) records',
+      },
+    ],
+    story: 'the pairs of two VMs are made in one moment',
+    seed: 1,
+    violation: 'are those of',
+  },
+  {
+    name: 'compacted-is-listed-anew',
+    rule: 'a watch that asks for what is compacted begins with a list again, so that no change is missed; HOUSE, how it thinks 1',
+    changes: [{ file: 'shared/io/etcd/mirror.ts', find: 'if (response.canceled) {', replace: 'if (response.canceled && over) {' }],
+    story: 'what the watches are at is compacted',
+    seed: 1,
+    violation: 'it is to be stopped',
+  },
+  {
+    name: 'a-member-behind-is-left',
+    rule: 'a member that lags behind what others have answered is not believed; ARCHITECTURE, etcd',
+    changes: [
+      {
+        file: 'shared/io/etcd/mirror.ts',
+        find: 'if (behind === null && revision < asked)',
+        replace: 'if (behind === null && revision < 0)',
+      },
+    ],
+    story: 'every member in turn is cut off from the others',
+    seed: 1,
+    violation: 'by now',
   },
 ];
