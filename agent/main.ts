@@ -12,6 +12,7 @@ import { procSockets, tcpProbe } from './io/kernel-evidence.js';
 import { startAsUnit, startDetached } from './io/launcher.js';
 import { lockStateFolder } from './io/lock.js';
 import { findQemuUser, type QemuUser } from './io/qemu-user.js';
+import { watchQemuCertificate } from './io/qemu-certificate.js';
 import { systemQemus } from './io/qemus.js';
 import { agentService } from './io/rpc-service.js';
 import { run } from './io/run.js';
@@ -125,6 +126,7 @@ async function serve(config: AgentConfig, qemuVersion: NonNullable<ReturnType<ty
       program: config.qemu.system,
       version: qemuVersion,
       sandbox: config.qemu.sandbox,
+      tls: config.qemu.tlsDir === undefined ? null : { folder: config.qemu.tlsDir },
     },
     journals,
     pairs,
@@ -136,9 +138,11 @@ async function serve(config: AgentConfig, qemuVersion: NonNullable<ReturnType<ty
     { address: config.listen, security, services: [agentService({ clock, log }, agent, () => certificateOf(security))] },
   );
   if (!server.ok) return end(EXIT_CANNOT_SERVE, server.error);
+  const { tlsDir } = config.qemu;
+  const qemuCertificate = tlsDir === undefined ? null : watchQemuCertificate({ clock, log }, tlsDir, config.replicationAddress);
   const figures = (): readonly Metric[] => [
     ...agentMetrics(agent.report(), heartbeatKeys?.ids() ?? []),
-    ...securityMetrics(security),
+    ...securityMetrics(security, qemuCertificate?.report() ?? null),
     counted.metric(),
   ];
   const metrics = config.metrics === undefined ? null : await serveMetrics(log, config.metrics.listen, figures);

@@ -6,6 +6,7 @@ import { unreachable } from '../../shared/core/assert.js';
 import type { Ports, VmSpec } from '../../shared/core/model.js';
 import { atLeast } from './capabilities.js';
 import { compareSocketPath, vmNames, type VmNames } from './names.js';
+import { TLS_CLIENT, TLS_PEERS, TLS_SERVER, tlsObjects, type PairTls } from './pair-tls.js';
 import type { QemuVersion } from './procedures/port.js';
 
 /** What the host gives a QEMU. Lists go by disk and by NIC, as in the spec. */
@@ -18,6 +19,8 @@ export interface QemuPlace {
   readonly runtimeDir: string;
   readonly serialFile: string;
   readonly taps: readonly string[];
+  /** Of the streams between the two sides; null = in the open. */
+  readonly tls: PairTls | null;
 }
 
 export interface Overlays {
@@ -113,6 +116,7 @@ function role(spec: VmSpec, names: VmNames, start: QemuStart, place: QemuPlace):
       return quorumDisks(names, start.images);
     case 'cold-primary':
       return [
+        ...credentials(place),
         ...primaryNetwork(spec, names, start, place),
         ...quorumDisks(
           names,
@@ -122,6 +126,7 @@ function role(spec: VmSpec, names: VmNames, start: QemuStart, place: QemuPlace):
       ];
     case 'secondary':
       return [
+        ...credentials(place),
         ...secondaryNetwork(names, start, place),
         ...secondaryDisks(names, start),
         ...['-incoming', `tcp:${start.bindAddress}:${start.ports.migration}`],
@@ -129,6 +134,11 @@ function role(spec: VmSpec, names: VmNames, start: QemuStart, place: QemuPlace):
     default:
       return unreachable(start);
   }
+}
+
+/** A QEMU that runs alone is given them when it becomes half of a pair. */
+function credentials({ tls }: QemuPlace): readonly string[] {
+  return tls === null ? [] : tlsObjects(tls).flatMap((object) => ['-object', JSON.stringify(object)]);
 }
 
 const QUORUM = 'driver=quorum,read-pattern=fifo,vote-threshold=1';
@@ -169,9 +179,10 @@ function secondaryDisks(names: VmNames, start: Extract<QemuStart, { kind: 'secon
 
 function secondaryNetwork(names: VmNames, start: Extract<QemuStart, { kind: 'secondary' }>, place: QemuPlace): readonly string[] {
   const again = atLeast(place.version, 9, 2) ? 'reconnect-ms=100' : 'reconnect=1';
+  const secured = place.tls === null ? '' : `,tls-creds=${TLS_CLIENT}`;
   const toPrimary = (id: string, port: number | undefined): readonly string[] => [
     '-chardev',
-    `socket,id=${id},host=${start.primaryAddress},port=${port},${again}`,
+    `socket,id=${id},host=${start.primaryAddress},port=${port},${again}${secured}`,
   ];
   return names.nics.flatMap((nic, k) => [
     ...toPrimary(nic.redIn, start.ports.mirror[k]),
@@ -188,9 +199,10 @@ function primaryNetwork(
   start: Extract<QemuStart, { kind: 'cold-primary' }>,
   place: QemuPlace,
 ): readonly string[] {
+  const secured = place.tls === null ? '' : `,tls-creds=${TLS_SERVER},tls-authz=${TLS_PEERS}`;
   const listen = (id: string, port: number | undefined): readonly string[] => [
     '-chardev',
-    `socket,id=${id},host=${start.bindAddress},port=${port},server=on,wait=off`,
+    `socket,id=${id},host=${start.bindAddress},port=${port},server=on,wait=off${secured}`,
   ];
   const pair = (server: string, client: string): readonly string[] => {
     const path = escaped(compareSocketPath(place.runtimeDir, server));

@@ -60,6 +60,7 @@ function contextOf(vm: Vm, task: Task, capabilities: ProcedureContext['capabilit
       bindAddress: vm.setup.replicationAddress,
       runtimeDir: qemu === null ? '' : vm.paths(qemu.born).runtimeDir,
       capabilities,
+      tls: vm.setup.tls,
     },
     { rewriters: facts?.rewriters ?? [], coloExited: qemu?.coloExited === true || (seen?.coloExit ?? null) !== null },
   );

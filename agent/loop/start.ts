@@ -132,6 +132,7 @@ async function startManaged(
     runtimeDir: paths.runtimeDir,
     serialFile: paths.serialFile,
     taps: taps.value,
+    tls: vm.setup.tls,
   });
   task.step = 'process';
   if (task.abort.signal.aborted) return fail('a newer order came');

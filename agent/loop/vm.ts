@@ -6,6 +6,7 @@ import type { QemuFacts } from '../core/facts.js';
 import { hasMergeFailed, situationOf } from '../core/situation.js';
 import type { QemuJournal, VmJournal } from '../core/journal.js';
 import { vmNames, type VmNames } from '../core/names.js';
+import type { PairTls } from '../core/pair-tls.js';
 import { qemuPaths, type Folders, type QemuPaths } from '../core/paths.js';
 import type { Situation } from '../core/plan.js';
 import type { Monitor, QemuVersion } from '../core/procedures/port.js';
@@ -31,6 +32,8 @@ export interface AgentSetup {
   readonly version: QemuVersion;
   /** QEMU closes to itself, by seccomp, what a QEMU does not need. */
   readonly sandbox: boolean;
+  /** Of the streams between the two QEMUs of a pair; null = in the open. */
+  readonly tls: PairTls | null;
 }
 
 export interface Link {

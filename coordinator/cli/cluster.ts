@@ -25,9 +25,8 @@ export function addClusterCommands(program: Command, world: CliWorld, alone: Alo
     .requiredOption('--member <name=address>', 'a machine with etcd and a coordinator; three of them', member)
     .option('--folder <folder>', 'where to (default ./NAME)')
     .option('--operator <name>', 'whose certificate is made at once', 'admin')
-    .action((name: string, flags: { readonly member: readonly Member[]; readonly folder?: string; readonly operator: string }) =>
-      alone(() => init(world, name, flags.folder ?? name, flags.member, flags.operator)),
-    );
+    .option('--encrypt-replication', "TLS for QEMU's own streams as well")
+    .action((name: string, flags: InitFlags) => alone(() => init(world, name, flags)));
   folderOf(cluster.command('etcd-users'))
     .description('make the users and roles in etcd and let it ask for them; again after each host add')
     .option('--prefix <prefix>', 'of the keys in etcd (default /colo/NAME)')
@@ -72,6 +71,13 @@ export function addRenewCommand(certs: Command, world: CliWorld, alone: Alone): 
     .action((flags: FolderFlag & { readonly host?: readonly string[] }) => alone(() => renew(world, flags.folder, flags.host ?? null)));
 }
 
+interface InitFlags {
+  readonly member: readonly Member[];
+  readonly folder?: string;
+  readonly operator: string;
+  readonly encryptReplication?: boolean;
+}
+
 interface HostFlags extends FolderFlag {
   readonly address?: string;
   readonly replication?: string;
@@ -88,15 +94,11 @@ type Pki = typeof import('../../shared/io/pki/cluster-folder.js');
 
 const pki = (): Promise<Pki> => import('../../shared/io/pki/cluster-folder.js');
 
-async function init(
-  world: CliWorld,
-  name: string,
-  folder: string,
-  members: readonly Member[],
-  operator: string,
-): Promise<number | Failure> {
+async function init(world: CliWorld, name: string, flags: InitFlags): Promise<number | Failure> {
+  const { folder = name, member: members, operator } = flags;
   const path = resolve(folder);
-  const done = await (await pki()).initCluster(path, { cluster: name, members }, operator, world.clock.wallMs());
+  const plan = { cluster: name, members, ...(flags.encryptReplication === true ? { encryptReplication: true } : {}) };
+  const done = await (await pki()).initCluster(path, plan, operator, world.clock.wallMs());
   if (!done.ok) return failure(EXIT.error, `${done.error}\nNothing was changed.`);
   world.out(
     [

@@ -1,7 +1,7 @@
 // The certificates of a lab with TLS: made by the same code as an operator's `coloctl cluster init` and `coloctl host add`, and laid out in
 // the same folder, below the lab's own.
 
-import { readFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { join } from 'node:path';
 import { addHost, addPerson, initCluster, openFolder, renewHost, replaceHeartbeatKey } from '../../shared/io/pki/cluster-folder.js';
@@ -43,19 +43,38 @@ function rootTls(plan: LabPlan): TlsFiles {
   return { ca: join(folder, 'ca.crt'), certificate: join(folder, 'root.crt'), key: join(folder, 'root.key') };
 }
 
-export async function makeCertificates(plan: LabPlan): Promise<void> {
+/** `encryptReplication`: QEMU's own streams are TLS as well. */
+export async function makeCertificates(plan: LabPlan, encryptReplication: boolean): Promise<void> {
   const machines = members(plan).map((host) => ({ name: host.name, address: managementOf(host) }));
-  must(await initCluster(folderOf(plan), { cluster: plan.name, members: machines }, OPERATOR, Date.now()));
+  must(await initCluster(folderOf(plan), { cluster: plan.name, members: machines, encryptReplication }, OPERATOR, Date.now()));
   const folder = must(openFolder(folderOf(plan), Date.now()));
   for (const host of plan.hosts) {
     const replicationAddress = host.links.replication.address;
     must(await addHost(folder, { name: host.name, address: managementOf(host), replicationAddress, bridge: host.bridge }, Date.now()));
   }
+  if (encryptReplication) for (const host of plan.hosts) layOutForQemu(plan, host);
   must(await addPerson(folder, { role: 'viewer', name: VIEWER }, Date.now()));
+}
+
+/** What a host's install.sh does: the names that QEMU wants. */
+function layOutForQemu(plan: LabPlan, host: HostPlan): void {
+  const folder = qemuTlsFolder(plan, host);
+  mkdirSync(folder, { recursive: true });
+  const copies = {
+    'ca.crt': ['ca-cert.pem'],
+    'qemu.crt': ['server-cert.pem', 'client-cert.pem'],
+    'qemu.key': ['server-key.pem', 'client-key.pem'],
+  };
+  for (const [from, names] of Object.entries(copies)) for (const to of names) copyFileSync(hostFile(plan, host, from), join(folder, to));
+}
+
+export function qemuTlsFolder(plan: LabPlan, host: HostPlan): string {
+  return hostFile(plan, host, 'qemu-tls');
 }
 
 export async function renewCertificates(plan: LabPlan, host: HostPlan): Promise<void> {
   must(await renewHost(must(openFolder(folderOf(plan), Date.now())), host.name, Date.now()));
+  if (existsSync(qemuTlsFolder(plan, host))) layOutForQemu(plan, host);
 }
 
 /** On all hosts at once; agents look at their file when they look, so for a moment some have it and some do not. */

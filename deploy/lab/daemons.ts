@@ -5,7 +5,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { ETCD_PEER_NAME, ETCD_SERVER_NAME } from '../../shared/io/pki/cluster-plan.js';
-import { daemonTls, hostFile } from './certificates.js';
+import { daemonTls, hostFile, qemuTlsFolder } from './certificates.js';
 import { members, type HostPlan, type LabPlan } from './plan.js';
 import type { Daemon } from './record.js';
 import { programs, qemuProgram, type QemuVersion } from './tree.js';
@@ -89,7 +89,11 @@ export function writeConfigs(plan: LabPlan, host: HostPlan, qemu: QemuVersion): 
     stateDir: host.agentStateDir,
     runtimeDir: host.agentRuntimeDir,
     bridge: host.bridge,
-    qemu: { system: qemuProgram(qemu, 'qemu-system-x86_64'), img: qemuProgram(qemu, 'qemu-img') },
+    qemu: {
+      system: qemuProgram(qemu, 'qemu-system-x86_64'),
+      img: qemuProgram(qemu, 'qemu-img'),
+      ...(plan.tls ? { tlsDir: qemuTlsFolder(plan, host) } : {}),
+    },
     launcher: 'detached',
   });
   // Benches kill the same VM hundreds of times within an hour, and want it protected again each time.

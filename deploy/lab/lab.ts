@@ -59,7 +59,7 @@ export async function bringUp(options: UpOptions): Promise<LabPlan> {
     await prepareQemu(options.qemu, options.signal);
     await raiseNetwork(plan);
     report(`network: ${plan.hosts.length} hosts with three links each, a switch, a client`);
-    if (plan.tls) await makeCertificates(plan);
+    if (plan.tls) await makeCertificates(plan, true);
     for (const host of plan.hosts) writeConfigs(plan, host, options.qemu);
     writeColoctl(plan);
     // All at once: each needs the others to become ready, and Node's own start is the slowest part of it.

@@ -36,7 +36,7 @@ program
   .addOption(nameOption())
   .addOption(new Option('--hosts <count>', 'how many hosts').default(FEWEST_HOSTS).argParser(hostCount))
   .addOption(new Option('--qemu <version>', 'which QEMU').choices(QEMU_VERSIONS).default('11.1'))
-  .option('--tls', 'with mutual TLS, users in etcd and signed heartbeats')
+  .option('--tls', 'with mutual TLS, also between QEMUs, users in etcd and signed heartbeats')
   .option('--no-vm', 'without the VM')
   .action(async (options: { name: string; hosts: number; qemu: QemuVersion; tls?: true; vm: boolean }) => {
     needRoot();

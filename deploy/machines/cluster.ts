@@ -60,7 +60,7 @@ export async function bringUpPackaged(options: PackagedOptions): Promise<Package
   try {
     const image = await guestImage();
     await raiseNetwork(plan);
-    await makeCertificates(plan);
+    await makeCertificates(plan, false);
     writeColoctl(plan);
     const visible = [join(cache, `qemu-${QEMU}`), join(image.kernel, '..')];
     // One after the other: the first may have to make the Debian that all of them boot.

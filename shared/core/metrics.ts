@@ -39,18 +39,23 @@ export function exposition(metrics: readonly Metric[]): string {
     .join('');
 }
 
-/** Of a daemon's own certificate and of those that others are believed by. */
+/** Of certificates that a daemon looks after, first its own, and of those that others are believed by. */
 export function certificateMetrics(
-  certificate: CertificateReport | null,
+  certificates: readonly CertificateReport[],
   authorities: readonly { readonly name: string; readonly notAfterMs: number }[],
 ): readonly Metric[] {
-  const own = certificate === null ? [] : [{ labels: { identity: certificate.identity }, value: certificate.notAfterMs / 1_000 }];
+  const each = (value: (certificate: CertificateReport) => number): readonly Sample[] =>
+    certificates.map((certificate) => ({ labels: { identity: certificate.identity }, value: value(certificate) }));
   return [
-    gauge('colo_certificate_not_after_seconds', 'When the certificate of this daemon expires, in seconds since 1970.', own),
+    gauge(
+      'colo_certificate_not_after_seconds',
+      'When a certificate of this daemon expires, in seconds since 1970.',
+      each(({ notAfterMs }) => notAfterMs / 1_000),
+    ),
     gauge(
       'colo_certificate_refused',
-      '1 while newer certificate files are not taken up, because something is wrong with them.',
-      certificate === null ? [] : [{ labels: { identity: certificate.identity }, value: certificate.problem === null ? 0 : 1 }],
+      '1 while certificate files are not taken up, because something is wrong with them.',
+      each(({ problem }) => (problem === null ? 0 : 1)),
     ),
     gauge(
       'colo_authority_not_after_seconds',

@@ -140,6 +140,8 @@ const agentSchema = z
           .optional(),
         /** QEMU's own seccomp filter. */
         sandbox: z.boolean().default(true),
+        /** Folder with QEMU's own certificates; with it, the streams between the two sides of a pair are TLS. The same on all hosts. */
+        tlsDir: absolute.optional(),
       })
       .prefault({}),
     /** `systemd`: each QEMU in its own transient unit. `detached`: a process of its own session, for machines without systemd. */

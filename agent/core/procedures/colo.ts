@@ -14,6 +14,7 @@ import type { Condition } from './condition.js';
 import type { ProcedureContext } from './context.js';
 import { ALREADY, command, queryUntil, waitEvent } from './parts.js';
 import type { JsonObject } from './port.js';
+import { connecting, listening } from '../pair-tls.js';
 import type { CommandStep, Step, WaitEventStep } from './step.js';
 
 const statusIs = (...values: readonly string[]): Condition => ({ kind: 'one-of', path: ['status'], values });
@@ -48,9 +49,15 @@ export function setParameters(context: ProcedureContext): CommandStep {
       'max-bandwidth': context.maxBandwidthBytes,
       'downtime-limit': DOWNTIME_LIMIT_MS,
       'x-checkpoint-delay': context.checkpointDelayMs,
+      ...connecting(context.tls),
     },
-    { deviations: ['parameters'] },
+    { deviations: context.tls === null ? ['parameters'] : ['parameters', 'tls'] },
   );
+}
+
+/** On a secondary: who may send it a guest. */
+export function setSecondaryParameters(context: ProcedureContext): readonly CommandStep[] {
+  return context.tls === null ? [] : [command('migrate-set-parameters', listening(context.tls), { deviations: ['tls'] })];
 }
 
 export function migrate(context: ProcedureContext): CommandStep {

@@ -4,6 +4,7 @@
 import type { Peer, Ports, VmSpec } from '../../../shared/core/model.js';
 import type { QemuCapabilities } from '../capabilities.js';
 import { vmNames, type VmNames } from '../names.js';
+import type { PairTls } from '../pair-tls.js';
 
 export interface ProcedureContext {
   readonly names: VmNames;
@@ -24,6 +25,8 @@ export interface ProcedureContext {
   readonly compareTimeoutMs: number;
   readonly expiredScanCycleMs: number;
   readonly maxBandwidthBytes: number;
+  /** Null = QEMU's streams go in the open. */
+  readonly tls: PairTls | null;
 }
 
 /** The context of one order. `seen` comes from the facts of this QEMU. */
@@ -35,6 +38,7 @@ export function procedureContext(
     readonly bindAddress: string;
     readonly runtimeDir: string;
     readonly capabilities: QemuCapabilities;
+    readonly tls: PairTls | null;
   },
   seen: { readonly rewriters: readonly string[]; readonly coloExited: boolean },
 ): ProcedureContext {
@@ -52,5 +56,6 @@ export function procedureContext(
     compareTimeoutMs: spec.compareTimeoutMs,
     expiredScanCycleMs: spec.expiredScanCycleMs,
     maxBandwidthBytes: spec.maxBandwidthBytes,
+    tls: place.tls,
   };
 }

@@ -25,7 +25,8 @@ export type DeviationId =
   | 'mirror-speed'
   | 'compare-timers'
   | 'prove-protection'
-  | 'announce-self';
+  | 'announce-self'
+  | 'tls';
 
 /** What a deviation does to the manual's text. A path leads into the command's arguments. */
 export type DeviationEffect =
@@ -33,7 +34,9 @@ export type DeviationEffect =
   | { readonly kind: 'omits-command'; readonly command: string }
   | { readonly kind: 'adds-arguments'; readonly command: string; readonly paths: readonly (readonly string[])[] }
   | { readonly kind: 'changes-arguments'; readonly places: readonly { readonly command: string; readonly path: readonly string[] }[] }
-  | { readonly kind: 'adds-hmp-option'; readonly option: string };
+  | { readonly kind: 'adds-hmp-option'; readonly option: string }
+  /** Only where a context has TLS; a test of its own takes the credentials out and finds the same procedures. */
+  | { readonly kind: 'adds-credentials' };
 
 export interface Deviation {
   readonly id: DeviationId;
@@ -194,5 +197,12 @@ export const DEVIATIONS: readonly Deviation[] = [
     effect: { kind: 'adds-steps' },
     where: 'secondary-failover, last',
     reason: 'Switches learn the guest’s new port at once, also from a guest that has nothing to send.',
+  },
+  {
+    id: 'tls',
+    effect: { kind: 'adds-credentials' },
+    where: 'whatever listens or connects on the replication network, where the configuration has `tlsDir`',
+    reason:
+      'Memory, disks and frames of the guest are for the other side only. Credentials are made anew for each pair, because QEMU reads certificates when they are made. drive-mirror is given its target as JSON, because a URI has no place for them.',
   },
 ];

@@ -4,14 +4,18 @@ import { CONNECT_MS, POLL_RUNNING_MS, POLL_STOPPED_MS, STALL_MS } from './bounds
 import type { ProcedureContext } from './context.js';
 import { ALREADY, command, hasItem, hmp, nodeAbsent, nodePresent, waitJob } from './parts.js';
 import type { Step } from './step.js';
+import { connecting, listening, TLS_CLIENT } from '../pair-tls.js';
 
 /** One NBD server for the whole VM, one writable export a disk, named like the node. */
 export function exportParents(context: ProcedureContext): readonly Step[] {
   return [
     command(
       'nbd-server-start',
-      { addr: { type: 'inet', data: { host: context.bindAddress, port: String(context.ports.nbd) } } },
-      { deviations: ['bind-replication-address'], alreadyDone: ALREADY.nbdServerThere },
+      { addr: { type: 'inet', data: { host: context.bindAddress, port: String(context.ports.nbd) } }, ...listening(context.tls) },
+      {
+        deviations: context.tls === null ? ['bind-replication-address'] : ['bind-replication-address', 'tls'],
+        alreadyDone: ALREADY.nbdServerThere,
+      },
     ),
     ...context.names.disks.map((disk) =>
       command(
@@ -49,17 +53,28 @@ export function mirrorDisks(context: ProcedureContext): readonly Step[] {
         {
           device: disk.quorum,
           'job-id': disk.job,
-          target: `nbd://${context.peerAddress}:${context.ports.nbd}/${disk.parent}`,
+          target: mirrorTarget(context, disk.parent),
           mode: 'existing',
           format: 'raw',
           sync: 'full',
           speed: context.maxBandwidthBytes,
         },
-        { name: `drive-mirror ${disk.job}`, deviations: ['mirror-speed'], deadlineMs: CONNECT_MS },
+        {
+          name: `drive-mirror ${disk.job}`,
+          deviations: context.tls === null ? ['mirror-speed'] : ['mirror-speed', 'tls'],
+          deadlineMs: CONNECT_MS,
+        },
       ),
     ),
     ...context.names.disks.map((disk) => waitJob(disk.job, 'ready', { everyMs: POLL_RUNNING_MS, stallMs: STALL_MS })),
   ];
+}
+
+/** A URI has no place for credentials. */
+function mirrorTarget({ peerAddress, ports, tls }: ProcedureContext, name: string): string {
+  if (tls === null) return `nbd://${peerAddress}:${ports.nbd}/${name}`;
+  const server = { type: 'inet', host: peerAddress, port: String(ports.nbd) };
+  return `json:${JSON.stringify({ driver: 'raw', file: { driver: 'nbd', server, export: name, ...connecting(tls) } })}`;
 }
 
 /** The guest must be stopped. All jobs end in the same stop. */
@@ -86,12 +101,17 @@ export function cancelMirrors(context: ProcedureContext): readonly Step[] {
 
 /** The manual's attachment: an NBD child under the replication driver. */
 export function attachReplication(context: ProcedureContext): readonly Step[] {
+  const secured = context.tls === null ? '' : `,file.tls-creds=${TLS_CLIENT}`;
   return [
     ...context.names.disks.map((disk) =>
       hmp(
         `drive_add ${disk.replication}`,
-        `drive_add -n buddy driver=replication,mode=primary,file.driver=nbd,file.host=${context.peerAddress},file.port=${context.ports.nbd},file.export=${disk.parent},file.node-name=${disk.nbd},node-name=${disk.replication}`,
-        { deviations: ['nbd-node-name'], deadlineMs: CONNECT_MS, observe: nodePresent(disk.replication) },
+        `drive_add -n buddy driver=replication,mode=primary,file.driver=nbd,file.host=${context.peerAddress},file.port=${context.ports.nbd},file.export=${disk.parent},file.node-name=${disk.nbd},node-name=${disk.replication}${secured}`,
+        {
+          deviations: context.tls === null ? ['nbd-node-name'] : ['nbd-node-name', 'tls'],
+          deadlineMs: CONNECT_MS,
+          observe: nodePresent(disk.replication),
+        },
       ),
     ),
     ...context.names.disks.map((disk) =>
@@ -143,6 +163,7 @@ export function mirrorDisksLive(context: ProcedureContext): readonly Step[] {
           'node-name': disk.nbd,
           server: { type: 'inet', host: context.peerAddress, port: String(context.ports.nbd) },
           export: disk.parent,
+          ...connecting(context.tls),
         },
         { name: `blockdev-add ${disk.nbd}`, deadlineMs: CONNECT_MS, observe: nodePresent(disk.nbd) },
       ),

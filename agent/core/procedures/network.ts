@@ -2,10 +2,11 @@
 
 import type { NicNames } from '../names.js';
 import { compareSocketPath } from '../names.js';
+import { listening, tlsObjects } from '../pair-tls.js';
 import { PEER_MS, POLL_RUNNING_MS } from './bounds.js';
 import type { ProcedureContext } from './context.js';
 import type { DeviationId } from './deviations.js';
-import { ALREADY, chardevPresent, chardevRemove, command, objectDel, objectPresent, queryUntil } from './parts.js';
+import { ALREADY, chardevPresent, chardevRemove, command, objectAbsent, objectDel, objectPresent, queryUntil } from './parts.js';
 import type { JsonObject } from './port.js';
 import type { CommandStep, QueryUntilStep, Step } from './step.js';
 
@@ -18,6 +19,19 @@ export function addPrimaryChardevs(context: ProcedureContext, extra: readonly De
     unixChardev(context, nic.compareInClient, nic.compareIn, false, extra),
     unixChardev(context, nic.compareOut, nic.compareOut, true, extra),
     unixChardev(context, nic.compareOutClient, nic.compareOut, false, extra),
+  ]);
+}
+
+/** Credentials are read when they are made, so each pair is made with what is in the files then. What still uses the old ones keeps them. */
+export function freshCredentials(context: ProcedureContext): readonly Step[] {
+  if (context.tls === null) return [];
+  return tlsObjects(context.tls).flatMap((object) => [
+    command(
+      'object-del',
+      { id: object.id },
+      { name: `fresh object-del ${object.id}`, deviations: ['tls'], alreadyDone: ALREADY.objectGone, observe: objectAbsent(object.id) },
+    ),
+    objectAdd(object.id, object, ['tls']),
   ]);
 }
 
@@ -122,11 +136,9 @@ function objectAdd(id: string, args: JsonObject, deviations: readonly DeviationI
 }
 
 function listenOnNetwork(context: ProcedureContext, id: string, port: number | undefined, extra: readonly DeviationId[]): CommandStep {
-  return chardevAdd(id, { type: 'inet', data: { host: context.bindAddress, port: String(port) } }, true, [
-    'bind-replication-address',
-    'listen-without-waiting',
-    ...extra,
-  ]);
+  const addr = { type: 'inet', data: { host: context.bindAddress, port: String(port) } };
+  const tls: readonly DeviationId[] = context.tls === null ? [] : ['tls'];
+  return chardevAdd(id, addr, true, ['bind-replication-address', 'listen-without-waiting', ...tls, ...extra], listening(context.tls));
 }
 
 function unixChardev(context: ProcedureContext, id: string, server: string, listens: boolean, extra: readonly DeviationId[]): CommandStep {
@@ -138,8 +150,8 @@ function unixChardev(context: ProcedureContext, id: string, server: string, list
 }
 
 /** An id that is there already was added by this very order: before, those of older epochs were removed, or there were none. */
-function chardevAdd(id: string, addr: JsonObject, listens: boolean, deviations: readonly DeviationId[]): CommandStep {
-  const data: JsonObject = listens ? { addr, server: true, wait: false } : { addr, server: false };
+function chardevAdd(id: string, addr: JsonObject, listens: boolean, deviations: readonly DeviationId[], tls: JsonObject = {}): CommandStep {
+  const data: JsonObject = listens ? { addr, server: true, wait: false, ...tls } : { addr, server: false };
   return command(
     'chardev-add',
     { id, backend: { type: 'socket', data } },

@@ -117,7 +117,7 @@ export const hasItem = (key: string, value: string): Condition => ({
   where: { kind: 'equals', path: [key], value },
 });
 
-function objectAbsent(id: string): Observation {
+export function objectAbsent(id: string): Observation {
   return { command: 'qom-list', args: { path: '/objects' }, done: { kind: 'not', of: hasItem('name', id) } };
 }
 

@@ -13,6 +13,7 @@ import {
   addPrimaryChardevs,
   addPrimaryFilters,
   deletePrimaryFilters,
+  freshCredentials,
   removePrimaryChardevs,
   switchFiltersOn,
   waitPeerConnected,
@@ -147,6 +148,7 @@ export function rollbackProtection(context: ProcedureContext): Procedure {
 function freshChardevs(context: ProcedureContext): readonly Step[] {
   return [
     ...removePrimaryChardevs(context, 'fresh-chardevs'),
+    ...freshCredentials(context),
     ...addPrimaryChardevs(context, ['fresh-chardevs']),
     ...waitPeerConnected(context),
   ];

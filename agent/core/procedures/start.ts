@@ -7,6 +7,7 @@ import {
   setCapabilities,
   setParameters,
   setSecondaryCapabilities,
+  setSecondaryParameters,
   waitFirstResume,
   waitMigration,
 } from './colo.js';
@@ -17,7 +18,7 @@ import type { Procedure, Step } from './step.js';
 
 /** Step 3, on a secondary that waits for its migration stream. */
 export function secondaryStart(context: ProcedureContext): Procedure {
-  return procedure('secondary-start', [setSecondaryCapabilities(context), ...exportParents(context)]);
+  return procedure('secondary-start', [setSecondaryCapabilities(context), ...setSecondaryParameters(context), ...exportParents(context)]);
 }
 
 /** Step 4, on a primary started with `-S` and all filters, from images that are identical on both hosts. */

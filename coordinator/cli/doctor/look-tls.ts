@@ -2,7 +2,9 @@
 
 import { statSync } from 'node:fs';
 import { request } from 'node:https';
+import { join } from 'node:path';
 import { describeIdentity } from '../../../shared/core/access.js';
+import { qemuKeyFiles, readQemuCertificate } from '../../../shared/io/tls/qemu-certificate.js';
 import { readMaterial, type TlsFiles, type TlsMaterial } from '../../../shared/io/tls/material.js';
 import type { EtcdFact } from './checks.js';
 import type { CertificateFact, SecretFact } from './certificates.js';
@@ -44,6 +46,18 @@ export function lookAtCertificate({ files, expected, user, otherSecrets }: Daemo
     },
     material: read.value,
   };
+}
+
+/** `user`: whom QEMU runs as. */
+export function lookAtQemuCertificate(folder: string, host: string, replicationAddress: string, user: DaemonTls['user']): CertificateFact {
+  const read = readQemuCertificate(folder, replicationAddress);
+  const secrets = qemuKeyFiles(folder).map((file) => secretFact(file, user));
+  const common = { certificate: folder, expected: `qemu/${host}`, ca: join(folder, 'ca-cert.pem') };
+  if (!read.ok && process.getuid?.() !== 0 && /EACCES|EPERM/.test(read.error))
+    return { ...common, found: { kind: 'forbidden' }, secrets: [] };
+  if (!read.ok) return { ...common, found: { kind: 'broken', problem: read.error }, secrets };
+  const { file, identity, notBeforeMs, notAfterMs, authorities } = read.value;
+  return { ...common, certificate: file, found: { kind: 'read', identity, notBeforeMs, notAfterMs, authorities }, secrets };
 }
 
 function secretFact(file: string, { name, uid }: DaemonTls['user']): SecretFact {

@@ -7,7 +7,8 @@ import { networkInterfaces } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { describeProblems, loadAgentConfig, loadCoordinatorConfig } from '../../../shared/io/config.js';
 import { PROGRAMS, type AgentFacts, type ConfigFact, type CoordinatorFacts, type HostFacts } from './checks.js';
-import { askEtcd, lookAtCertificate, type LookedAt } from './look-tls.js';
+import type { CertificateFact } from './certificates.js';
+import { askEtcd, lookAtCertificate, lookAtQemuCertificate, type LookedAt } from './look-tls.js';
 
 const RUN_MS = 5_000;
 /** Whom the unit of the coordinator runs it as. */
@@ -73,7 +74,7 @@ function agentFacts(file: string): ConfigFact<AgentFacts> {
     kind: 'read',
     value: {
       qemuProgram: qemu.system,
-      qemuUser: qemu.user ?? (launcher === 'systemd' ? 'colo-qemu' : 'root'),
+      qemuUser: qemuUserOf(qemu.user, launcher),
       bridge: bridge ?? null,
       replicationAddress,
       listen,
@@ -108,7 +109,7 @@ async function securityFacts(files: DoctorFiles): Promise<SecurityFacts> {
     const user = { name: COORDINATOR_USER, uid: await uidOf(COORDINATOR_USER) };
     looked.push(lookAtCertificate({ files: tls, expected: `coordinator/${name}`, user, otherSecrets: [] }));
   }
-  const certificates = looked.map(({ fact }) => fact);
+  const certificates = [...looked.map(({ fact }) => fact), ...(await qemuCertificates(agent))];
   const etcds = [agent, coordinator].flatMap((each) => (each.ok ? [each.value.etcd] : []));
   const endpoints = [...new Set(etcds.flatMap((each) => each.endpoints))];
   const material = looked.find((each) => each.material !== null)?.material ?? null;
@@ -117,6 +118,17 @@ async function securityFacts(files: DoctorFiles): Promise<SecurityFacts> {
   const serverName = etcds.find((each) => each.serverName !== undefined)?.serverName ?? null;
   const etcd = await Promise.all(endpoints.map((each) => askEtcd(each, each.startsWith('https:') ? material : null, serverName)));
   return { certificates, etcd, etcdUnasked: null };
+}
+
+async function qemuCertificates(agent: ReturnType<typeof loadAgentConfig>): Promise<readonly CertificateFact[]> {
+  if (!agent.ok || agent.value.qemu.tlsDir === undefined) return [];
+  const { qemu, host, replicationAddress, launcher } = agent.value;
+  const name = qemuUserOf(qemu.user, launcher);
+  return [lookAtQemuCertificate(agent.value.qemu.tlsDir, host, replicationAddress, { name, uid: await uidOf(name) })];
+}
+
+function qemuUserOf(configured: string | undefined, launcher: string): string {
+  return configured ?? (launcher === 'systemd' ? 'colo-qemu' : 'root');
 }
 
 async function uidOf(user: string): Promise<number | null> {

@@ -35,6 +35,8 @@ export interface Subject {
   readonly addresses: readonly string[];
   readonly isServer: boolean;
   readonly isClient: boolean;
+  /** QEMU before 11 refuses a certificate that may not encipher keys, though nothing does that with keys like ours. */
+  readonly isQemu?: boolean;
 }
 
 export async function makeAuthority(name: string, nowMs: number, days: number): Promise<PemPair> {
@@ -75,7 +77,7 @@ export async function issue(authority: PemPair, subject: Subject, nowMs: number,
     signingKey: await signingKey(authority.key),
     extensions: [
       new BasicConstraintsExtension(false, undefined, true),
-      new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+      new KeyUsagesExtension(KeyUsageFlags.digitalSignature | (subject.isQemu === true ? KeyUsageFlags.keyEncipherment : 0), true),
       new ExtendedKeyUsageExtension([
         ...(subject.isServer ? [ExtendedKeyUsage.serverAuth] : []),
         ...(subject.isClient ? [ExtendedKeyUsage.clientAuth] : []),

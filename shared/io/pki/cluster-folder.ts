@@ -19,6 +19,7 @@ import {
   etcdSubject,
   installScript,
   isMember,
+  qemuSubject,
   subjectOf,
   type ClusterPlan,
   type HostPlan,
@@ -45,6 +46,7 @@ const planSchema = z.strictObject({
     .min(1)
     .refine((members) => new Set(members.map((each) => each.name)).size === members.length, 'must have different names')
     .refine((members) => members.length % 2 === 1, 'must be an odd number, because of two one alone is no majority'),
+  encryptReplication: z.boolean().optional(),
 });
 const hostSchema = z.strictObject({ name, address, replicationAddress: address.nullable(), bridge: z.string().min(1).max(15).nullable() });
 
@@ -119,7 +121,7 @@ export async function addHost(folder: Folder, host: HostPlan, nowMs: number): Pr
     writePublic(join(path, 'coordinator.yaml'), coordinatorYaml(plan, host, CONFIG_FOLDER));
     writePublic(join(path, 'etcd.env'), etcdEnvironment(plan, host, `${CONFIG_FOLDER}/etcd`));
   }
-  writePublic(join(path, 'install.sh'), installScript(host, votes));
+  writePublic(join(path, 'install.sh'), installScript(plan, host));
   return ok(path);
 }
 
@@ -137,7 +139,10 @@ export async function renewHost(folder: Folder, name: string, nowMs: number): Pr
 async function issueHost(folder: Folder, host: HostPlan, path: string, nowMs: number): Promise<void> {
   const sign = (subject: Subject): Promise<PemPair> => issue(folder.authority, subject, nowMs, CERTIFICATE_DAYS);
   writePublic(join(path, 'ca.crt'), folder.authority.certificate);
-  if (host.replicationAddress !== null) writePair(path, 'agent', await sign(subjectOf({ role: 'agent', name: host.name })));
+  if (host.replicationAddress !== null) {
+    writePair(path, 'agent', await sign(subjectOf({ role: 'agent', name: host.name })));
+    if (folder.plan.encryptReplication === true) writePair(path, 'qemu', await sign(qemuSubject(host.name, host.replicationAddress)));
+  }
   if (!isMember(folder.plan, host.name)) return;
   writePair(path, 'coordinator', await sign(subjectOf({ role: 'coordinator', name: host.name })));
   writePair(path, 'etcd', await sign(etcdSubject(host)));

@@ -15,6 +15,8 @@ export interface Member {
 export interface ClusterPlan {
   readonly cluster: string;
   readonly members: readonly Member[];
+  /** QEMU's own streams on the replication network are TLS. */
+  readonly encryptReplication?: boolean | undefined;
 }
 
 export interface HostPlan extends Member {
@@ -27,6 +29,10 @@ export interface HostPlan extends Member {
 export const ETCD_SERVER_NAME = 'colo-etcd';
 /** Members prove to each other with this common name that they are members: any other certificate of the cluster is refused there. */
 export const ETCD_PEER_NAME = 'etcd-peer';
+/** Common names of QEMUs' certificates begin with it. */
+export const QEMU_COMMON_NAME = 'qemu.';
+/** Below the folder of configurations. */
+const QEMU_FOLDER = 'qemu-tls';
 /** The user of etcd that may change users. */
 export const ETCD_ROOT_NAME = 'root';
 
@@ -43,6 +49,22 @@ export function subjectOf(identity: Identity): Subject {
 export function etcdSubject({ name, address }: Member): Subject {
   const dnsNames = [ETCD_SERVER_NAME, name, 'localhost'];
   return { commonName: ETCD_PEER_NAME, uris: [], dnsNames, addresses: [address, '127.0.0.1'], isServer: true, isClient: true };
+}
+
+/**
+ * Of the QEMUs of a host, for their streams to each other. It names no role, so nobody else listens to it; the address is what the other side's QEMU
+ * has dialled.
+ */
+export function qemuSubject(name: string, replicationAddress: string): Subject {
+  return {
+    commonName: `${QEMU_COMMON_NAME}${name}`,
+    uris: [],
+    dnsNames: [],
+    addresses: [replicationAddress],
+    isServer: true,
+    isClient: true,
+    isQemu: true,
+  };
 }
 
 export const etcdRootSubject: Subject = {
@@ -76,6 +98,7 @@ export function agentYaml(plan: ClusterPlan, host: HostPlan, configFolder: strin
     ...(host.bridge === null ? {} : { bridge: host.bridge }),
     tls: tlsKeys(configFolder, 'agent'),
     heartbeat: { keyFile: `${configFolder}/heartbeat.key` },
+    ...(plan.encryptReplication === true ? { qemu: { tlsDir: `${configFolder}/${QEMU_FOLDER}` } } : {}),
   });
 }
 
@@ -131,7 +154,8 @@ export function etcdEnvironment(plan: ClusterPlan, host: Member, folder: string)
 }
 
 /** Puts a host's folder in place on the host; also after `certs renew`. */
-export function installScript(host: HostPlan, member: boolean): string {
+export function installScript(plan: ClusterPlan, host: HostPlan): string {
+  const member = isMember(plan, host.name);
   const agent = host.replicationAddress !== null;
   return [
     '#!/bin/sh',
@@ -149,6 +173,15 @@ export function installScript(host: HostPlan, member: boolean): string {
           'install -m 0600 agent.key $folder/tls/agent.key',
           'install -m 0644 agent.crt $folder/tls/agent.crt',
           'fresh agent.yaml',
+        ]
+      : []),
+    ...(agent && plan.encryptReplication === true
+      ? [
+          "# QEMU's user reads its own certificate and no other. Each new pair is made with what is here then.",
+          `install -d -m 0700 -o colo-qemu -g colo-qemu $folder/${QEMU_FOLDER}`,
+          'qemu() { install -m 0400 -o colo-qemu -g colo-qemu "$1" "$folder/' + QEMU_FOLDER + '/$2"; }',
+          'qemu ca.crt ca-cert.pem',
+          'for end in server client; do qemu qemu.crt $end-cert.pem; qemu qemu.key $end-key.pem; done',
         ]
       : []),
     ...(member

@@ -56,9 +56,10 @@ export function certificateOf(security: Security): CertificateReport | null {
   return security.kind === 'tls' ? security.keeper.report() : null;
 }
 
-/** The same as figures. */
-export function securityMetrics(security: Security): readonly Metric[] {
-  return certificateMetrics(certificateOf(security), security.kind === 'tls' ? security.keeper.current().authorities : []);
+/** The same as figures. `other`: one more certificate that this daemon looks after. */
+export function securityMetrics(security: Security, other: CertificateReport | null = null): readonly Metric[] {
+  const certificates = [certificateOf(security), other].filter((each) => each !== null);
+  return certificateMetrics(certificates, security.kind === 'tls' ? security.keeper.current().authorities : []);
 }
 
 /** Who must answer: anybody of a role, or one holder of it. */

@@ -73,7 +73,7 @@ function checkMaterial(
   inFile(files.certificate, () => createSecureContext({ ca, cert: certificate, key }));
   return ok({
     ca,
-    authorities: authorities.map((each) => ({ name: nameOf(each), notAfterMs: Date.parse(each.validTo), isOurs: signed(each) })),
+    authorities: authorities.map((each) => authorityOf(each, top)),
     certificate,
     key,
     identity: identity.value,
@@ -100,6 +100,19 @@ export function urisOf(alternativeNames: string | undefined): readonly string[] 
 function certificatesOf(pem: Buffer): readonly X509Certificate[] {
   const blocks = pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   return blocks.map((each) => new X509Certificate(each));
+}
+
+/** The authorities in a file, with the eyes of the holder of `own`. Throws when the file cannot be read as certificates. */
+export function authoritiesFor(own: X509Certificate, pem: Buffer): readonly Authority[] {
+  return certificatesOf(pem).map((each) => authorityOf(each, own));
+}
+
+function authorityOf(authority: X509Certificate, own: X509Certificate): Authority {
+  return { name: nameOf(authority), notAfterMs: Date.parse(authority.validTo), isOurs: signed(authority, own) };
+}
+
+function signed(authority: X509Certificate, own: X509Certificate): boolean {
+  return own.checkIssued(authority) && own.verify(authority.publicKey);
 }
 
 function nameOf({ subject }: X509Certificate): string {

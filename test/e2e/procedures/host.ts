@@ -9,6 +9,7 @@ import { versionFromText } from '../../../agent/core/capabilities.js';
 import { procedureContext, type ProcedureContext } from '../../../agent/core/procedures/context.js';
 import type { Monitor, QmpEvent } from '../../../agent/core/procedures/port.js';
 import type { Procedure, ProcedureResult, Progress } from '../../../agent/core/procedures/step.js';
+import type { PairTls } from '../../../agent/core/pair-tls.js';
 import { qemuCommand, type QemuStart } from '../../../agent/core/qemu-args.js';
 import { readCapabilities, readFacts } from '../../../agent/read-facts.js';
 import type { QemuFacts } from '../../../agent/core/facts.js';
@@ -21,6 +22,7 @@ const clock = systemClock();
 export class Host {
   readonly #folder: string;
   readonly #spec: VmSpec;
+  readonly #tls: PairTls | null;
   #process: ChildProcess | null = null;
   #monitor: Monitor | null = null;
   #starts = 0;
@@ -32,9 +34,11 @@ export class Host {
     readonly name: HostName,
     folder: string,
     spec: VmSpec,
+    tls: PairTls | null = null,
   ) {
     this.#folder = join(folder, name);
     this.#spec = spec;
+    this.#tls = tls;
   }
 
   get disk(): string {
@@ -78,6 +82,7 @@ export class Host {
       runtimeDir: this.runtimeDir,
       serialFile: join(this.#folder, 'serial.log'),
       taps: ['tap0'],
+      tls: this.#tls,
     });
     const log = openSync(join(this.#folder, 'qemu.log'), 'a');
     const [command = '', ...args] = inSpace(this.name, argv);
@@ -118,6 +123,7 @@ export class Host {
         bindAddress: REPLICATION[this.name],
         runtimeDir: this.runtimeDir,
         capabilities: capabilities.value,
+        tls: this.#tls,
       },
       { rewriters: facts.rewriters, coloExited: this.events.some((event) => event.name === 'COLO_EXIT') },
     );

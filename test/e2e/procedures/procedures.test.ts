@@ -2,6 +2,7 @@
 // Each test goes on from where the one before left the pair.
 
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Ports } from '../../../shared/core/model.js';
 import { primaryFailover, secondaryFailover } from '../../../agent/core/procedures/failover.js';
@@ -20,7 +21,8 @@ import { guestImage } from '../../../deploy/lab/tree.js';
 import { aSpec } from '../../support/spec.js';
 import { Client } from './client.js';
 import { Host } from './host.js';
-import { GUEST_ADDRESS, missing, QEMU, raiseStage, REPLICATION, run, silenceReplication, strikeStage } from './stage.js';
+import { makeCertificates } from './certificates.js';
+import { GUEST_ADDRESS, inSpace, missing, QEMU, raiseStage, REPLICATION, run, silenceReplication, strikeStage } from './stage.js';
 
 const FOLDER = `/tmp/colo-ha-procedures-${process.pid}`;
 const cannot = missing();
@@ -48,14 +50,18 @@ function freshPorts(): Ports {
 
 type Resume = (context: ProcedureContext) => Procedure;
 
-describe.skipIf(cannot !== null)('procedures on real QEMU', { timeout: 120_000 }, () => {
-  const a = new Host('a', FOLDER, spec);
-  const b = new Host('b', FOLDER, spec);
+describe.skipIf(cannot !== null).each([
+  ['in the open', false],
+  ['under TLS', true],
+])('procedures on real QEMU %s', { timeout: 120_000 }, (_, secured) => {
+  const a = new Host('a', FOLDER, spec, secured ? { folder: join(FOLDER, 'a', 'tls') } : null);
+  const b = new Host('b', FOLDER, spec, secured ? { folder: join(FOLDER, 'b', 'tls') } : null);
   let client: Client;
   const timings: string[] = [];
 
   beforeAll(async () => {
     raiseStage(FOLDER);
+    if (secured) await makeCertificates(FOLDER);
     a.makeDisk();
     b.makeDisk();
     await a.start({ kind: 'alone', images: [[a.disk]] });
@@ -101,7 +107,7 @@ describe.skipIf(cannot !== null)('procedures on real QEMU', { timeout: 120_000 }
     const from = performance.now();
     const result = await primary.run(resume(await primary.context(ports)));
     note(resume.name, result, primary);
-    expect(result).toMatchObject({ kind: 'done' });
+    expect(result, told(result)).toMatchObject({ kind: 'done' });
     await client.more(20, 10_000);
     timings.push(`  client gap ${client.longestGapMs(from).toFixed(0)}`);
     await expectProtected(primary, secondary);
@@ -146,13 +152,40 @@ describe.skipIf(cannot !== null)('procedures on real QEMU', { timeout: 120_000 }
     const release = as === 'primary' ? primaryFailover(context) : secondaryFailover(context);
     const result = await survivor.run(release);
     note(release.name, result, survivor);
-    expect(result).toMatchObject({ kind: 'done' });
+    expect(result, told(result)).toMatchObject({ kind: 'done' });
     await client.more(20, 15_000);
     timings.push(`  client gap ${client.longestGapMs(from).toFixed(0)}`);
     await expectAlone(survivor, as);
   }
 
   test('a guest that runs alone, stop-copy -> a pair that has shown a checkpoint', () => protect(a, b, primaryResumeReplication));
+
+  test.runIf(secured)(
+    'a pair, its export asked for by strangers -> told nothing without a certificate, nor with one that is no QEMU’s',
+    async () => {
+      const nbd = String(24_001 + attempts * 20);
+      const seen = (who: string | null): string => {
+        const creds = who === null ? [] : ['--object', `tls-creds-x509,id=t,endpoint=client,dir=${join(FOLDER, 'a', who)}`];
+        const image = `driver=nbd,server.type=inet,server.host=${REPLICATION.b},server.port=${nbd},export=parent0`;
+        const [program = '', ...args] = inSpace('a', [
+          QEMU.img,
+          'info',
+          ...creds,
+          '--image-opts',
+          who === null ? image : `${image},tls-creds=t`,
+        ]);
+        try {
+          return run(program, ...args);
+        } catch (error) {
+          return `refused: ${error instanceof Error ? error.message : String(error)}`;
+        }
+      };
+      expect(seen('tls')).toContain('virtual size: 64 MiB');
+      expect(seen(null)).toMatch(/^refused: .*TLS/s);
+      expect(seen('tls-of-agent')).toMatch(/^refused: /);
+      await client.more(5, 10_000);
+    },
+  );
 
   test('a pair, forced checkpoint -> STOP and RESUME on both sides', async () => {
     const [before, beforeThere] = [a.events.length, b.events.length];
@@ -166,7 +199,7 @@ describe.skipIf(cannot !== null)('procedures on real QEMU', { timeout: 120_000 }
 
   test('primary failover run again -> all is done already', async () => {
     const result = await a.run(primaryFailover(await a.context(freshPorts())));
-    expect(result).toMatchObject({ kind: 'done' });
+    expect(result, told(result)).toMatchObject({ kind: 'done' });
     expect(result.timings.filter((timing) => timing.outcome === 'done').map((timing) => timing.step)).toEqual([
       'wait COLO left on request',
       'wait guest running',
@@ -198,7 +231,7 @@ describe.skipIf(cannot !== null)('procedures on real QEMU', { timeout: 120_000 }
     const from = performance.now();
     const result = await a.run(primaryFailover(await a.context(freshPorts())));
     note('primaryFailover (silent)', result, a);
-    expect(result).toMatchObject({ kind: 'done' });
+    expect(result, told(result)).toMatchObject({ kind: 'done' });
     expect(result.durationMs).toBeLessThan(2_000);
     await client.more(20, 15_000);
     timings.push(`  client gap ${client.longestGapMs(from).toFixed(0)}`);
@@ -212,7 +245,7 @@ describe.skipIf(cannot !== null)('procedures on real QEMU', { timeout: 120_000 }
     silenceReplication(true);
     const result = await a.run(primaryFailover(await a.context(freshPorts())));
     note('primaryFailover (silent, replication)', result, a);
-    expect(result).toMatchObject({ kind: 'done' });
+    expect(result, told(result)).toMatchObject({ kind: 'done' });
     await client.more(20, 15_000);
     await expectAlone(a, 'primary');
     await b.kill();
@@ -226,7 +259,7 @@ describe.skipIf(cannot !== null)('procedures on real QEMU', { timeout: 120_000 }
     const result = await b.run(secondaryFailover(await b.context(freshPorts())));
     note('secondaryFailover (silent)', result, b);
     await a.kill();
-    expect(result).toMatchObject({ kind: 'done' });
+    expect(result, told(result)).toMatchObject({ kind: 'done' });
     expect(result.timings.map((timing) => timing.step)).toContain('wait COLO_EXIT');
     await client.more(20, 15_000);
     timings.push(`  client gap ${client.longestGapMs(from).toFixed(0)}`);
@@ -303,6 +336,11 @@ describe.skipIf(cannot !== null)('procedures on real QEMU', { timeout: 120_000 }
     expect(missingRecords(b.disk, last)).toEqual([]);
   });
 });
+
+/** Of one that was not done: at which step, and QEMU's words. */
+function told(result: ProcedureResult): string {
+  return result.kind === 'done' ? '' : JSON.stringify({ ...result, timings: [] });
+}
 
 /** Counters 1..last that are not on the disk image, where the guest wrote them before it answered. */
 function missingRecords(image: string, last: number): readonly number[] {

@@ -167,6 +167,7 @@ function context(): ProcedureContext {
       bindAddress: '10.0.0.1',
       runtimeDir: '/run',
       capabilities: { version: { major: 11, minor: 1, micro: 2 }, coloOnSecondary: true, returnPath: true, pauseBeforeSwitchover: true },
+      tls: null,
     },
     { rewriters: [], coloExited: false },
   );

@@ -47,6 +47,7 @@ export function startAgent(
       bridge: 'br0',
       program: 'qemu-system-x86_64',
       sandbox: true,
+      tls: null,
       version,
     },
     { agent: journal, vms: [...machine.vmJournals.values()] },

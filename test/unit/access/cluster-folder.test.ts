@@ -1,7 +1,7 @@
 // The folder of a cluster: what is made offline for each machine is complete, is read by the daemons' own readers, and is never written over.
 
-import { X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { copyFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -16,6 +16,7 @@ import {
 } from '../../../shared/io/pki/cluster-folder.js';
 import { describeProblems, loadAgentConfig, loadCoordinatorConfig } from '../../../shared/io/config.js';
 import { readMaterial } from '../../../shared/io/tls/material.js';
+import { readQemuCertificate } from '../../../shared/io/tls/qemu-certificate.js';
 
 const NOW = Date.now();
 const base = mkdtempSync(join(tmpdir(), 'colo-folder-'));
@@ -152,5 +153,43 @@ describe('a cluster that is begun', () => {
     const agent = new X509Certificate(readFileSync(hostFile('host1', 'agent.crt')));
     expect([agent.subject, agent.checkHost('colo-etcd')]).toEqual(['CN=agent.host1', undefined]);
     expect(readFileSync(hostFile('host1', 'etcd.env'), 'utf8')).toContain('ETCD_PEER_CERT_ALLOWED_CN=etcd-peer');
+  });
+});
+
+describe('a cluster whose replication is encrypted', () => {
+  const secured = join(base, 'green');
+  const at = (file: string): string => join(secured, 'hosts/host1', file);
+
+  beforeAll(async () => {
+    value(await initCluster(secured, { cluster: 'green', members, encryptReplication: true }, 'alice', NOW));
+    const host = { name: 'host1', address: '10.0.0.1', replicationAddress: '10.0.1.1', bridge: 'br0' };
+    value(await addHost(value(openFolder(secured, NOW)), host, NOW));
+  });
+
+  it('with a host -> has a certificate for its QEMUs, which names their address and no role, and the agent is told', () => {
+    const certificate = new X509Certificate(readFileSync(at('qemu.crt')));
+    expect(certificate.subject).toBe('CN=qemu.host1');
+    expect(certificate.subjectAltName).toBe('IP Address:10.0.1.1');
+    expect(certificate.checkPrivateKey(createPrivateKey(readFileSync(at('qemu.key'))))).toBe(true);
+    expect(statSync(at('qemu.key')).mode & 0o777).toBe(0o600);
+    const loaded = loadAgentConfig(at('agent.yaml'));
+    expect(loaded.ok ? loaded.value.qemu.tlsDir : describeProblems(loaded.error)).toBe('/etc/colo-ha/qemu-tls');
+    expect(readFileSync(at('install.sh'), 'utf8')).toMatch(/install -m 0400 -o colo-qemu/);
+  });
+
+  it('whose files are laid out as QEMU wants them -> found good, and not for another address or with another key', () => {
+    const folder = mkdtempSync(join(base, 'qemu-tls-'));
+    const layOut = (end: string, from: string): void => copyFileSync(at(from), join(folder, end));
+    layOut('ca-cert.pem', 'ca.crt');
+    for (const end of ['server', 'client']) {
+      layOut(`${end}-cert.pem`, 'qemu.crt');
+      layOut(`${end}-key.pem`, 'qemu.key');
+    }
+    expect(readQemuCertificate(folder, '10.0.1.1')).toMatchObject({ ok: true, value: { identity: 'qemu/host1' } });
+    expect(readQemuCertificate(folder, '10.0.1.9')).toMatchObject({ error: expect.stringContaining('is not for 10.0.1.9') as string });
+    layOut('client-key.pem', 'agent.key');
+    expect(readQemuCertificate(folder, '10.0.1.1')).toMatchObject({ error: expect.stringContaining('is not the key') as string });
+    layOut('client-cert.pem', 'agent.crt');
+    expect(readQemuCertificate(folder, '10.0.1.1')).toMatchObject({ error: expect.stringContaining('no certificate of a QEMU') as string });
   });
 });

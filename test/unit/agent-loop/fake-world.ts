@@ -75,6 +75,7 @@ export class FakeWorld {
         program: 'qemu',
         version: { major: 11, minor: 1, micro: 2 },
         sandbox: true,
+        tls: null,
       },
       { agent, vms },
     );

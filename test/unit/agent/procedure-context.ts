@@ -20,6 +20,7 @@ export function aContext(change: Partial<ProcedureContext> = {}): ProcedureConte
       bindAddress: '127.0.0.1',
       runtimeDir: '/run/colo-ha/web',
       capabilities: CAPABILITIES,
+      tls: null,
     },
     { rewriters: [], coloExited: false },
   );

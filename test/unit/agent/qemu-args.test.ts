@@ -13,6 +13,7 @@ const place: QemuPlace = {
   runtimeDir: '/run/colo-ha/web',
   serialFile: '/var/log/web.log',
   taps: ['tap0', 'tap1'],
+  tls: null,
 };
 const ports = { migration: 9998, nbd: 9999, mirror: [9003, 9013], compare: [9004, 9014] };
 const alone: QemuStart = { kind: 'alone', images: [['/d/disk0.raw']] };
@@ -86,6 +87,27 @@ describe('the command line', () => {
       'socket,id=compare_out0,path=/run/colo-ha/web/compare_out.sock',
     ]);
     expect(values(args, '-object').every((each) => each.startsWith('iothread') || each.includes('vnet_hdr_support=on'))).toBe(true);
+  });
+
+  test.each([
+    ['secondary', secondary, 'tls-creds=tls-client'],
+    ['cold primary', cold, 'server=on,wait=off,tls-creds=tls-server,tls-authz=tls-peers'],
+  ] as const)('%s under TLS -> credentials first, and on every socket of the network', (_what, start, ending) => {
+    const args = argv(start, {}, { tls: { folder: '/etc/colo-ha/qemu-tls' } });
+    const objects = values(args, '-object');
+    expect(objects.slice(0, 3).map((each) => (JSON.parse(each) as { readonly id: string }).id)).toEqual([
+      'tls-server',
+      'tls-client',
+      'tls-peers',
+    ]);
+    expect(objects.slice(3)).toEqual(values(argv(start), '-object'));
+    const onNetwork = values(args, '-chardev').filter((each) => each.includes('host='));
+    expect(onNetwork).toHaveLength(2);
+    expect(onNetwork.every((each) => each.endsWith(ending))).toBe(true);
+  });
+
+  test('alone under TLS -> as without, because it is given them when it becomes half of a pair', () => {
+    expect(argv(alone, {}, { tls: { folder: '/x' } })).toEqual(argv(alone));
   });
 
   test('the two sides of a pair -> the same machine in the same order', () => {

@@ -33,9 +33,10 @@ function knock(port: number, text: string): { readonly socket: Socket; isOpen():
 describe('figures', () => {
   it('of a daemon with a certificate -> tell when it and its authority expire, with quotes in names escaped', () => {
     const text = exposition(
-      certificateMetrics({ identity: 'agent/host1', notAfterMs: 1_800_000_000_000, serial: '1', problem: null }, [
-        { name: 'a "b"', notAfterMs: 1_900_000_000_000 },
-      ]),
+      certificateMetrics(
+        [{ identity: 'agent/host1', notAfterMs: 1_800_000_000_000, serial: '1', problem: null }],
+        [{ name: 'a "b"', notAfterMs: 1_900_000_000_000 }],
+      ),
     );
     expect(text).toContain('# TYPE colo_certificate_not_after_seconds gauge\n');
     expect(text).toContain('colo_certificate_not_after_seconds{identity="agent/host1"} 1800000000\n');
@@ -44,7 +45,7 @@ describe('figures', () => {
   });
 
   it('that are not known -> are left out, also their names', () => {
-    expect(exposition(certificateMetrics(null, []))).toBe('');
+    expect(exposition(certificateMetrics([], []))).toBe('');
   });
 
   it('of an agent -> its peers by address, in seconds, and the keys of its heartbeats', () => {
