@@ -121,7 +121,6 @@ export async function addHost(folder: Folder, host: HostPlan, nowMs: number): Pr
     writePublic(join(path, 'coordinator.yaml'), coordinatorYaml(plan, host, CONFIG_FOLDER));
     writePublic(join(path, 'etcd.env'), etcdEnvironment(plan, host, `${CONFIG_FOLDER}/etcd`));
   }
-  writePublic(join(path, 'install.sh'), installScript(plan, host));
   return ok(path);
 }
 
@@ -139,6 +138,8 @@ export async function renewHost(folder: Folder, name: string, nowMs: number): Pr
 async function issueHost(folder: Folder, host: HostPlan, path: string, nowMs: number): Promise<void> {
   const sign = (subject: Subject): Promise<PemPair> => issue(folder.authority, subject, nowMs, CERTIFICATE_DAYS);
   writePublic(join(path, 'ca.crt'), folder.authority.certificate);
+  // Also in a renewal: the plan may have other certificates in it than at first.
+  writePublic(join(path, 'install.sh'), installScript(folder.plan, host));
   if (host.replicationAddress !== null) {
     writePair(path, 'agent', await sign(subjectOf({ role: 'agent', name: host.name })));
     if (folder.plan.encryptReplication === true) writePair(path, 'qemu', await sign(qemuSubject(host.name, host.replicationAddress)));

@@ -1,7 +1,7 @@
 // The folder of a cluster: what is made offline for each machine is complete, is read by the daemons' own readers, and is never written over.
 
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { copyFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, copyFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -191,5 +191,17 @@ describe('a cluster whose replication is encrypted', () => {
     expect(readQemuCertificate(folder, '10.0.1.1')).toMatchObject({ error: expect.stringContaining('is not the key') as string });
     layOut('client-cert.pem', 'agent.crt');
     expect(readQemuCertificate(folder, '10.0.1.1')).toMatchObject({ error: expect.stringContaining('no certificate of a QEMU') as string });
+  });
+
+  it('only since it was begun -> a renewal makes what is missing, and the script that installs it', async () => {
+    const later = join(base, 'later');
+    value(await initCluster(later, { cluster: 'later', members }, 'alice', NOW));
+    const host = { name: 'host1', address: '10.0.0.1', replicationAddress: '10.0.1.1', bridge: null };
+    value(await addHost(value(openFolder(later, NOW)), host, NOW));
+    expect(readdirSync(join(later, 'hosts/host1'))).not.toContain('qemu.crt');
+    appendFileSync(join(later, 'cluster.yaml'), 'encryptReplication: true\n');
+    value(await renewHost(value(openFolder(later, NOW)), 'host1', NOW));
+    expect(readdirSync(join(later, 'hosts/host1'))).toEqual(expect.arrayContaining(['qemu.crt', 'qemu.key']));
+    expect(readFileSync(join(later, 'hosts/host1/install.sh'), 'utf8')).toContain('qemu-tls');
   });
 });
