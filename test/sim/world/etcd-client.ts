@@ -6,9 +6,7 @@ import { STORE_CALL_MS, STORE_OPERATION_MS, WATCH_SILENT_MS } from '../../../sha
 import type { Instant } from '../../../shared/core/ids.js';
 import { fail, ok, type Result } from '../../../shared/core/result.js';
 import type { MirrorHandlers, Snapshot, Store, StoreError } from '../../../shared/ports.js';
-import { storeOver } from '../../../shared/io/etcd/store.js';
 import type { Etcd } from './etcd.js';
-import { simulatedMember, type MemberServer } from './etcd-members.js';
 import type { Kernel } from './kernel.js';
 import { never, type Life } from './life.js';
 import type { Network } from './network.js';
@@ -31,23 +29,6 @@ export interface Place {
   readonly etcd: Etcd;
   readonly rng: Rng;
   readonly faults: StoreFaults;
-}
-
-/** The product's own client over simulated members. */
-export function storeOverMembers(place: Place, life: Life, servers: readonly MemberServer[]): Store {
-  const members = servers.map((each) => simulatedMember(place, life, each));
-  const store = storeOver(members, life.clock, life.log);
-  const act = <T>(call: string, run: () => Promise<T>): Promise<T> => life.act(call, run, never());
-  return {
-    get: (key) => act(`etcd get ${key}`, () => store.get(key)),
-    list: (prefix) => act(`etcd list ${prefix}`, () => store.list(prefix)),
-    txn: (compares, writes) => act(`etcd txn ${writes[0]?.key ?? ''}`, () => store.txn(compares, writes)),
-    mirror: (prefix, handlers) => life.act(`etcd mirror ${prefix}`, () => store.mirror(prefix, handlers), { close: () => undefined }),
-    grantLease: (ttlMs) => act('etcd grant', () => store.grantLease(ttlMs)),
-    keepAlive: (lease) => act('etcd keepalive', () => store.keepAlive(lease)),
-    revokeLease: (lease) => act('etcd revoke', () => store.revokeLease(lease)),
-    lastAnswerAt: () => store.lastAnswerAt(),
-  };
 }
 
 export function simulatedStore(place: Place, life: Life): Store {

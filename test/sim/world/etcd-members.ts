@@ -6,12 +6,13 @@ import type { CallOptions } from '@grpc/grpc-js';
 import type { Etcd3, ICompare, IDuplexStream, IRequestOp, IWatchRequest, IWatchResponse } from 'etcd3';
 import { fail, ok, type Result } from '../../../shared/core/result.js';
 import { STORE_CALL_MS } from '../../../shared/core/limits.js';
-import type { Compare, KeyValue, StoreError, Write } from '../../../shared/ports.js';
+import type { Compare, KeyValue, Store, StoreError, Write } from '../../../shared/ports.js';
 import { storeErrorOf, type CallKind } from '../../../shared/io/etcd/errors.js';
 import type { EtcdMember } from '../../../shared/io/etcd/member.js';
+import { storeOver } from '../../../shared/io/etcd/store.js';
 import type { Change, Etcd } from './etcd.js';
 import { ETCD, type Place } from './etcd-client.js';
-import type { Life } from './life.js';
+import { never, type Life } from './life.js';
 
 export type MemberState = 'well' | 'paused' | 'cut';
 
@@ -30,6 +31,23 @@ export function memberServer(name: string): MemberServer {
 export function setMember(server: MemberServer, state: MemberState): void {
   server.state = state;
   for (const each of [...server.onChange]) each();
+}
+
+/** The product's own client over simulated members. */
+export function storeOverMembers(place: Place, life: Life, servers: readonly MemberServer[]): Store {
+  const members = servers.map((each) => simulatedMember(place, life, each));
+  const store = storeOver(members, life.clock, life.log);
+  const act = <T>(call: string, run: () => Promise<T>): Promise<T> => life.act(call, run, never());
+  return {
+    get: (key) => act(`etcd get ${key}`, () => store.get(key)),
+    list: (prefix) => act(`etcd list ${prefix}`, () => store.list(prefix)),
+    txn: (compares, writes) => act(`etcd txn ${writes[0]?.key ?? ''}`, () => store.txn(compares, writes)),
+    mirror: (prefix, handlers) => life.act(`etcd mirror ${prefix}`, () => store.mirror(prefix, handlers), { close: () => undefined }),
+    grantLease: (ttlMs) => act('etcd grant', () => store.grantLease(ttlMs)),
+    keepAlive: (lease) => act('etcd keepalive', () => store.keepAlive(lease)),
+    revokeLease: (lease) => act('etcd revoke', () => store.revokeLease(lease)),
+    lastAnswerAt: () => store.lastAnswerAt(),
+  };
 }
 
 /** One process's way to one member. */
