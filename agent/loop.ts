@@ -8,14 +8,14 @@ import { beginWatch } from './loop/start.js';
 import { Tasks } from './loop/tasks.js';
 import { Vm, type AgentSetup } from './loop/vm.js';
 import type { AgentJournal, VmJournal } from './core/journal.js';
-import { newsOf } from './core/report.js';
+import { saysTheSame } from './core/report.js';
 import { pairSource } from './loop/pair-facts.js';
 import type { PairWatch } from './peer-ports.js';
 import type { AgentPorts } from './ports.js';
 import { PROBE_SILENT_MS } from './core/bounds.js';
 import { LATE_TICK_MS, REPORT_INTERVAL_MS } from '../shared/core/limits.js';
 import type { Instant } from '../shared/core/ids.js';
-import type { HostReport, Order, OrderAnswer } from '../shared/core/model.js';
+import type { HostReport, Order, OrderAnswer, VmReport } from '../shared/core/model.js';
 import { ok } from '../shared/core/result.js';
 
 /** Free space changes slowly and asking for it costs a turn of the disk. */
@@ -26,7 +26,7 @@ interface Entry {
   readonly tasks: Tasks;
   readonly orders: Orders;
   /** What the last report said that was told to the listeners. */
-  told: string | null;
+  told: VmReport | null;
   /** Whether the peers were told that its QEMU hangs. */
   hung: boolean;
 }
@@ -190,9 +190,8 @@ class Agent implements AgentLoop {
     }
     const report = entry.vm.report();
     if (report === null) return;
-    const news = newsOf(report);
-    if (entry.told === news) return;
-    entry.told = news;
+    if (entry.told !== null && saysTheSame(entry.told, report)) return;
+    entry.told = report;
     for (const listener of this.#listeners) listener();
   }
 

@@ -32,7 +32,8 @@ export function attend(attention: Attention, now: Instant): Attention {
 
 /** Milliseconds since `at`, without the time in which nobody looked. Never negative. */
 export function ageMs(attention: Attention, at: Instant, now: Instant): number {
-  const lostMs = attention.lost.reduce((sum, span) => (span.endedAt > at ? sum + span.ms : sum), 0);
+  let lostMs = 0;
+  for (const span of attention.lost) if (span.endedAt > at) lostMs += span.ms;
   // `at` may lie inside a span that was lost, or between the last tick and one that is late: no more than the whole of it is taken off.
   return Math.max(0, now - at - lostMs - unseenMs(attention, now));
 }

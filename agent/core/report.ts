@@ -3,6 +3,7 @@
 import type { DiskId, Epoch, Instant } from '../../shared/core/ids.js';
 import type { DiskReport, DiskState, PairReport, QemuReport, QemuRole, TaskReport, VmReport } from '../../shared/core/model.js';
 import { unreachable } from '../../shared/core/assert.js';
+import { isSame } from '../../shared/core/same.js';
 import { aloneOrDoubtful, type VmJournal } from './journal.js';
 import type { Situation } from './plan.js';
 import type { Seen } from './seen.js';
@@ -133,15 +134,21 @@ export function judgePair(
 }
 
 function diskReport(view: VmView): DiskReport {
+  const { diskId, stampEpoch, state, images } = view.disk;
   const replication = view.seen?.peerDiskError === true ? 'error' : view.replication;
-  return { ...view.disk, replication, localError: view.seen?.localDiskError === true || view.runstate === 'io-error' || view.mergeFailed };
+  const localError = view.seen?.localDiskError === true || view.runstate === 'io-error' || view.mergeFailed;
+  return { diskId, stampEpoch, state, images, replication, localError };
 }
 
-/** What a report says apart from how long ago things were: while this text is the same, there is nothing to push. */
-export function newsOf(report: VmReport): string {
-  const { evidence } = report.pair;
-  const ageless = evidence.length === 0 ? report : { ...report, pair: { ...report.pair, evidence: evidence.map(withoutNumbers) } };
-  return JSON.stringify(ageless);
+/** The two say the same apart from how long ago things were: then there is nothing to push. */
+export function saysTheSame(one: VmReport, other: VmReport): boolean {
+  const parts = Object.keys(one) as (keyof VmReport)[];
+  return parts.every((part) => (part === 'pair' ? isSamePair(one.pair, other.pair) : isSame(one[part], other[part])));
+}
+
+function isSamePair(one: PairReport, other: PairReport): boolean {
+  if (one.state !== other.state || one.evidence.length !== other.evidence.length) return false;
+  return one.evidence.every((line, k) => withoutNumbers(line) === withoutNumbers(other.evidence[k] ?? ''));
 }
 
 function withoutNumbers(line: string): string {

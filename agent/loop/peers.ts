@@ -96,7 +96,7 @@ export class Peers implements PairWatch {
     const watched = this.#vms.get(vm);
     const facts = watched?.source.facts() ?? null;
     if (watched === undefined || facts === null) return { state: 'none', evidence: [] };
-    const { state, evidence } = this.#judge(vm, watched, facts);
+    const { state, evidence } = this.#judge(vm, watched, facts, this.#signals(watched, facts));
     return { state, evidence };
   }
 
@@ -118,32 +118,37 @@ export class Peers implements PairWatch {
   #beat(): void {
     const { clock } = this.#ports;
     this.#attention = attend(this.#attention, clock.now());
-    for (const watched of this.#vms.values()) if (watched.source.facts() === null) this.#setSilenced(watched, []);
     const pairs = this.#pairs();
+    const paired = new Set(pairs.map(({ watched }) => watched));
+    for (const watched of this.#vms.values()) if (!paired.has(watched)) this.#setSilenced(watched, []);
     const addresses = pairs.map(({ facts }) => facts.peerAddress).filter((each) => each !== null);
     const hung = pairs.filter(({ facts }) => facts.role !== 'none' && facts.hungSince !== null).map(({ facts }) => facts.uid);
     this.#hosts.beat(new Set(addresses.map((each) => this.#ports.canonical(each))), hung, this.#attention);
-    this.#judgeAll(pairs);
+    const suspectMs = this.#judgeAll(pairs);
     if (this.#stopped) return;
     this.#cancel = clock.after(this.#setup.intervalMs, () => this.#beat());
-    this.#judgeInTime(pairs);
+    this.#judgeInTime(suspectMs);
   }
 
-  #judgeAll(pairs: readonly Pair[]): void {
+  /** Answers in how many milliseconds the first of those that are not suspect will be, if nothing comes. */
+  #judgeAll(pairs: readonly Pair[]): number {
     this.#lookAtSockets(pairs);
+    let suspectMs = Infinity;
     for (const { vm, watched, facts } of pairs) {
-      const judgement = this.#judge(vm, watched, facts);
+      const signals = this.#signals(watched, facts);
+      suspectMs = Math.min(suspectMs, suspectInMs(signals) ?? Infinity);
+      const judgement = this.#judge(vm, watched, facts, signals);
       if (judgement.wantsCheckpoint) this.#force(vm, watched);
     }
     this.#settleSilence();
+    return suspectMs;
   }
 
   /** A pair whose suspect time is over before the next beat is judged at that very moment: a failover must not wait for a beat. */
-  #judgeInTime(pairs: readonly Pair[]): void {
+  #judgeInTime(suspectMs: number): void {
     this.#cancelInTime();
-    const soonest = Math.min(...pairs.map(({ watched, facts }) => suspectInMs(this.#signals(watched, facts)) ?? Infinity));
-    if (soonest >= this.#setup.intervalMs) return;
-    this.#cancelInTime = this.#ports.clock.after(soonest, () => {
+    if (suspectMs >= this.#setup.intervalMs) return;
+    this.#cancelInTime = this.#ports.clock.after(suspectMs, () => {
       if (!this.#stopped) this.#judgeAll(this.#pairs());
     });
   }
@@ -155,12 +160,8 @@ export class Peers implements PairWatch {
     });
   }
 
-  #judge(vm: string, watched: Watched, facts: PairFacts): Judgement {
-    if (watched.born !== facts.born) {
-      watched.born = facts.born;
-      watched.forcedAt = null;
-    }
-    const judgement = judge(this.#signals(watched, facts));
+  #judge(vm: string, watched: Watched, facts: PairFacts, signals: PairSignals): Judgement {
+    const judgement = judge(signals);
     const { state, evidence } = judgement;
     const isNews = state !== watched.told;
     if (isNews) {
@@ -183,6 +184,10 @@ export class Peers implements PairWatch {
   }
 
   #signals(watched: Watched, facts: PairFacts): PairSignals {
+    if (watched.born !== facts.born) {
+      watched.born = facts.born;
+      watched.forcedAt = null;
+    }
     const { peerAddress } = facts;
     const address = peerAddress === null ? null : this.#ports.canonical(peerAddress);
     const stuck = watched.tcp.sockets.map((each) => each.stuckSince).filter((each) => each !== null);
@@ -258,17 +263,22 @@ export class Peers implements PairWatch {
 
   #settleSilence(): void {
     if (!this.#opened || this.#stopped) return;
-    const wanted = new Set([...this.#vms.values()].flatMap((each) => each.silenced));
-    const claimed = new Set([...this.#vms.values()].flatMap((each) => each.source.facts()?.taps ?? []));
-    if (this.#ports.clock.now() - this.#startedAt < CLAIM_MS) {
-      for (const tap of this.#inherited) if (!claimed.has(tap)) wanted.add(tap);
-    } else {
-      this.#inherited = new Set();
-    }
+    const wanted = new Set<string>();
+    for (const { silenced } of this.#vms.values()) for (const tap of silenced) wanted.add(tap);
+    if (this.#inherited.size > 0) this.#keepInherited(wanted);
     const text = [...wanted].sort().join(' ');
     if (text === this.#wanted) return;
     this.#wanted = text;
     this.#ports.silence.want(wanted);
+  }
+
+  #keepInherited(wanted: Set<string>): void {
+    if (this.#ports.clock.now() - this.#startedAt >= CLAIM_MS) {
+      this.#inherited = new Set();
+      return;
+    }
+    const claimed = new Set([...this.#vms.values()].flatMap((each) => each.source.facts()?.taps ?? []));
+    for (const tap of this.#inherited) if (!claimed.has(tap)) wanted.add(tap);
   }
 
   #age(at: Instant): number {

@@ -182,7 +182,7 @@ class Watch {
     vm.stopLooking = () => broken.abort();
     const { monitor } = link;
     const port: QemuPort = {
-      execute: (command, args, options) => monitor.execute(command, args, { ...options, signal: broken.signal }),
+      execute: (command, args, { deadlineMs, oob }) => monitor.execute(command, args, { deadlineMs, oob, signal: broken.signal }),
       subscribe: (listener) => monitor.subscribe(listener),
       closed: monitor.closed,
     };

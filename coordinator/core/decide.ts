@@ -3,7 +3,7 @@
 
 import { nextEpoch } from '../../shared/core/ids.js';
 import { assert, unreachable } from '../../shared/core/assert.js';
-import type { HistoryEntry, VmRecord } from '../../shared/core/model.js';
+import { PHASES, type HistoryEntry, type VmRecord } from '../../shared/core/model.js';
 import { dueOrders, type DueOrder } from './orders.js';
 import type { Change, Row } from './rows.js';
 import { budgetRows, staysHeld } from './transitions-budget.js';
@@ -29,6 +29,9 @@ export const TABLE: readonly Row[] = [
   ...runRows,
   staysHeld,
 ];
+
+/** The rows that can hold in each phase, in the table's order. */
+const BY_PHASE = new Map(PHASES.map((phase) => [phase, TABLE.filter((row) => row.from.includes(phase))]));
 
 /**
  * An agent in doubt forces a checkpoint by itself. The order is for doubts that only we have, and one that goes out at the first sign would
@@ -64,7 +67,7 @@ export function decide(view: VmView): Decision {
 
 /** The row that holds now. */
 export function rowOf(view: VmView): Row {
-  const row = TABLE.find((each) => each.from.includes(view.record.phase) && each.when(view));
+  const row = BY_PHASE.get(view.record.phase)?.find((each) => each.when(view));
   assert(row !== undefined, `no row for phase ${view.record.phase}`);
   return row;
 }

@@ -32,9 +32,9 @@ export function dueOrders(view: VmView, checkpoint: boolean): readonly DueOrder[
     checkpoint && record.phase === 'protected' && view.a?.qemu === 'alive'
       ? [{ host: view.a.side.host, goal: { kind: 'checkpoint', born: view.a.side.born } }]
       : [];
-  const busy = new Set([...own, ...forced].map((each) => each.host));
+  const first = [...own, ...forced];
   // A host is told one thing at a time; an order to start lets an earlier QEMU go by the same rule as an order to destroy it.
-  return [...own, ...forced, ...leftovers(view).filter((each) => !busy.has(each.host))];
+  return [...first, ...leftovers(view).filter((left) => !first.some((each) => each.host === left.host))];
 }
 
 function ordersOfPhase(view: VmView): readonly DueOrder[] {

@@ -4,6 +4,7 @@
 import { coordinatorKeyCodec, historyCodec, vmRecordCodec } from '../../../shared/core/codec.js';
 import type { VmJournal } from '../../../agent/core/journal.js';
 import type { Side, VmRecord } from '../../../shared/core/model.js';
+import type { KeyValue } from '../../../shared/ports.js';
 import { missingFrom } from '../qemu/content.js';
 import type { Qemu } from '../qemu/shapes.js';
 import { diskProblem } from './guests.js';
@@ -17,6 +18,11 @@ export class Records {
   readonly #hurt: ReadonlySet<string>;
   /** Records by VM in the order of their edges, as text. */
   readonly #edges = new Map<string, string[]>();
+  /** The last record that was saved, by key, as text and as read. */
+  readonly #latest = new Map<string, { readonly text: string; readonly record: VmRecord }>();
+  /** The leader's key as it was last looked at, and who leads by it. */
+  #leaderKey: KeyValue | null = null;
+  #leader: string | null = null;
   /** Highest epoch that was ever written, by uid. */
   readonly #highest = new Map<string, number>();
 
@@ -34,12 +40,21 @@ export class Records {
       return;
     }
     const now = vmRecordCodec.decode(key, value);
-    const was = before === null ? null : vmRecordCodec.decode(key, before);
     if (!now.ok) return this.#wrong(`${key} is unreadable: ${now.error.detail}`);
-    const earlier = was?.ok === true && was.value.uid === now.value.uid ? was.value : null;
+    const was = before === null ? null : this.#read(key, before);
+    this.#latest.set(key, { text: value, record: now.value });
+    const earlier = was?.uid === now.value.uid ? was : null;
     if (earlier === null || earlier.epoch !== now.value.epoch)
       this.#edges.set(now.value.vm, [...(this.#edges.get(now.value.vm) ?? []), value]);
     this.#edge(earlier, now.value);
+  }
+
+  /** What stood there before is mostly what was read last. */
+  #read(key: string, text: string): VmRecord | null {
+    const latest = this.#latest.get(key);
+    if (latest?.text === text) return latest.record;
+    const read = vmRecordCodec.decode(key, text);
+    return read.ok ? read.value : null;
   }
 
   earlier(vm: string, edges: number): string | null {
@@ -49,8 +64,12 @@ export class Records {
   /** Being leader is what the transaction's guard means. */
   #leads(key: string, by: string): void {
     const kv = this.#world.etcd.read(this.#world.keys.leader);
-    const leader = kv === null ? null : coordinatorKeyCodec.decode(kv.key, kv.value);
-    const name = leader?.ok === true ? leader.value.name : null;
+    if (kv !== this.#leaderKey) {
+      const leader = kv === null ? null : coordinatorKeyCodec.decode(kv.key, kv.value);
+      this.#leaderKey = kv;
+      this.#leader = leader?.ok === true ? leader.value.name : null;
+    }
+    const name = this.#leader;
     if (name !== by) this.#wrong(`${key} is saved by ${by}, and ${name ?? 'nobody'} leads`);
   }
 

@@ -65,7 +65,7 @@ export class SimMonitor implements Monitor, EventSink {
     if (this.#ended) return Promise.resolve(fail(CLOSED));
     if (signal?.aborted === true)
       return Promise.resolve(fail({ kind: 'refused', errorClass: 'Client', description: 'given up before it was sent' }));
-    const asks = command.startsWith('query-') || command.startsWith('qom-') || command.startsWith('x-debug');
+    const asks = isQuestion(command);
     if (!asks && !oob) this.#qemu.world.note(`${this.#life.name} -> ${this.#qemu.name} ${command}${brief(args)}`);
     if (asks && command !== 'qom-set' && this.#isIdle() && this.#qemu.world.rng.chance(ANSWERED_AT_ONCE)) {
       const reply = runCommand(this.#qemu, command, args);
@@ -218,6 +218,17 @@ export class SimMonitor implements Monitor, EventSink {
     });
   }
 }
+
+/** Judged once for each command: rounds of questions are most of what is sent. */
+function isQuestion(command: string): boolean {
+  const known = QUESTIONS.get(command);
+  if (known !== undefined) return known;
+  const asks = command.startsWith('query-') || command.startsWith('qom-') || command.startsWith('x-debug');
+  QUESTIONS.set(command, asks);
+  return asks;
+}
+
+const QUESTIONS = new Map<string, boolean>();
 
 function answerOf(reply: Exclude<Reply, 'held'>): Result<Json, QmpError> {
   return reply.ok ? ok(reply.value) : fail({ kind: 'refused', ...reply.error });

@@ -123,9 +123,13 @@ async function stories({ only, rewrite }: Wish, coverage: Coverage): Promise<rea
   const keep = (error: Error): void => void uncaught.push(error.stack ?? error.message);
   process.on('uncaughtException', keep);
   const seen = (world: World, what: Seen): void => cover(coverage, world, what);
-  const outcomes = await tellStories({ folder: FOLDER, only, rewrite, seen, uncaught: () => uncaught.splice(0) }).finally(() =>
-    process.off('uncaughtException', keep),
-  );
+  const outcomes = await tellStories({
+    folder: FOLDER,
+    only,
+    rewrite,
+    seen,
+    uncaught: () => (uncaught.length === 0 ? [] : uncaught.splice(0)),
+  }).finally(() => process.off('uncaughtException', keep));
   const failed = outcomes.filter(({ problems }) => problems.length > 0);
   for (const { file, name, problems } of failed) {
     say(`STORY ${name} (${file})`);
@@ -166,7 +170,9 @@ async function replay(seed: number): Promise<void> {
   for (const line of describePlan(plan)) say(`  ${line}`);
   const uncaught: string[] = [];
   process.on('uncaughtException', (error) => uncaught.push(error.stack ?? error.message));
-  const outcome = await inOwnTurn(() => runScenarios(plan, { trace: say, uncaught: () => uncaught.splice(0) }));
+  const outcome = await inOwnTurn(() =>
+    runScenarios(plan, { trace: say, uncaught: () => (uncaught.length === 0 ? [] : uncaught.splice(0)) }),
+  );
   say(`${outcome.events} events in ${(outcome.virtualMs / 1_000).toFixed(1)} virtual s; ${outcome.violations.length} violations`);
   for (const each of [...outcome.violations, ...outcome.held.map((held) => `held: ${held}`)]) say(`  ${each}`);
   process.exitCode = outcome.violations.length > 0 ? 1 : 0;

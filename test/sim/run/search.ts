@@ -61,7 +61,7 @@ export function search(options: SearchOptions): Promise<Searched> {
       if (isOver) return resolve({ ...sum, tookMs: Date.now() - startedAt, found, held, coverage });
       const seed = options.firstSeed + sum.worlds * options.step;
       const plan = planOf(seed);
-      const watch = { uncaught: () => uncaught.splice(0) };
+      const watch = { uncaught: () => (uncaught.length === 0 ? [] : uncaught.splice(0)) };
       const outcome = runScenarios(plan, { ...watch, seen: (world, what) => cover(coverage, world, what) });
       sum.worlds += 1;
       sum.scenarios += outcome.scenarios;

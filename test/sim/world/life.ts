@@ -49,6 +49,8 @@ export class Life {
   /** What it did at each call, for coverage; the last one is kept for the event log. */
   lastCall = '';
   calls = 0;
+  /** Its code has run since this was last set to false: only then can it show something new. */
+  stirred = true;
   /** Whoever on this machine notices at once that it has ended: the kernel that closes its sockets. */
   readonly onDeath = new Set<() => void>();
   readonly #kernel: Kernel;
@@ -80,6 +82,7 @@ export class Life {
             return;
           }
           due = false;
+          this.stirred = true;
           callback();
         });
         return () => {
@@ -98,8 +101,12 @@ export class Life {
   /** Something from outside reaches it: an answer, a message, an event. */
   deliver(run: () => void): void {
     if (!this.alive) return;
-    if (this.paused) this.#waiting.push(run);
-    else run();
+    if (this.paused) {
+      this.#waiting.push(run);
+      return;
+    }
+    this.stirred = true;
+    run();
   }
 
   /** It calls the outside. The planned crash happens right before or right after the call has had its effect. */

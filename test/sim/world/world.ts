@@ -22,6 +22,9 @@ import { Life, WALL_AT_ZERO, type CrashPlan } from './life.js';
 import { Network } from './network.js';
 import { Rng } from './rng.js';
 import type { Setup } from './setup.js';
+import { useSimulatedSignals } from './signals.js';
+
+useSimulatedSignals();
 
 const FIRST_PORT = 20_000;
 const PORTS_IN_BLOCK = 20;
@@ -275,7 +278,8 @@ export class World {
   /** A leader's rows that only wait or order are in no record: its loop is asked what it shows. */
   lookAtRows(): void {
     for (const { life, loop } of this.coordinators.values()) {
-      if (!life.alive) continue;
+      if (!life.stirred || !life.alive) continue;
+      life.stirred = false;
       for (const { spec } of this.setup.vms) {
         const shown = loop.decisionOf(spec.name);
         const known = this.#shown.get(loop) ?? new Map<string, string>();
