@@ -13,6 +13,14 @@ export interface Planned {
   readonly on: string | null;
 }
 
+/** What ends a fault and is none itself. */
+const END = /^(wake-all|mend-|boot-all|heal-links|etcd up|slow-store 0$|weather 0 0 |want running|protect yes|member \S+ well)/;
+
+/** How many things a round lets go wrong, their ends not counted. */
+export function faultsIn(round: Round): number {
+  return round.faults.filter(({ command }) => !END.test(command)).length;
+}
+
 type Draw = (rng: Rng, setup: Setup) => readonly Planned[];
 
 const at = (atMs: number, command: string): Planned => ({ atMs, command, on: null });

@@ -204,6 +204,11 @@ async function searchAll({ from, scenarios, seconds, threads }: Wish, coverage: 
       `${(all / tookS).toFixed(1)} scenarios/s, ${Math.round(total((part) => part.events) / tookS)} events/s, ` +
       `${(total((part) => part.virtualMs) / 3_600_000).toFixed(1)} virtual hours`,
   );
+  const each = (sum: number): string => (sum / Math.max(1, all)).toFixed(1);
+  say(
+    `on average a scenario has ${each(total((part) => part.faults))} faults, ${each(total((part) => part.events))} events and ` +
+      `${each(total((part) => part.virtualMs) / 1_000)} virtual s`,
+  );
   const found = parts.flatMap((part) => part.found);
   for (const { seed, violations, faults } of found) {
     say(`\nVIOLATION ${violations[0] ?? ''}`);

@@ -101,7 +101,14 @@ class Run {
       else if (wanted.wanted !== 'running') perform(world, `want running ${vm}`);
     }
     if (round.warm) {
-      const isUp = (): boolean => world.violations.length > 0 || vms.every((vm) => world.record(vm)?.phase === 'protected');
+      let revision = -1;
+      const isUp = (): boolean => {
+        if (world.violations.length > 0) return true;
+        // Asked after every event, and the answer changes with the store only.
+        if (revision === world.etcd.revision) return false;
+        revision = world.etcd.revision;
+        return vms.every((vm) => world.record(vm)?.phase === 'protected');
+      };
       if (!isUp()) world.kernel.run(world.kernel.now + WARM_UP_MS, isUp);
     }
     world.watchers.allIsWell();

@@ -1,5 +1,6 @@
 // A search over seeds in one thread: scenario after scenario until the time is over, the seeds are used up, or enough was found.
 
+import { faultsIn } from '../faults/draw.js';
 import { nothingCovered, cover, type Coverage } from './coverage.js';
 import { describePlan, planOf, runScenarios } from './scenario.js';
 import { shrink } from './shrink.js';
@@ -14,6 +15,8 @@ export interface Found {
 export interface Searched {
   readonly worlds: number;
   readonly scenarios: number;
+  /** Things that were made to go wrong in them; what ended such a thing is not counted. */
+  readonly faults: number;
   readonly events: number;
   readonly virtualMs: number;
   readonly tookMs: number;
@@ -54,7 +57,7 @@ export function search(options: SearchOptions): Promise<Searched> {
   const coverage = nothingCovered();
   const found: Found[] = [];
   const held: Record<string, number> = {};
-  const sum = { worlds: 0, scenarios: 0, events: 0, virtualMs: 0 };
+  const sum = { worlds: 0, scenarios: 0, faults: 0, events: 0, virtualMs: 0 };
   return new Promise((resolve) => {
     const next = (): void => {
       const isOver = sum.scenarios >= options.most || Date.now() - startedAt >= options.untilMs || found.length >= options.failures;
@@ -65,6 +68,7 @@ export function search(options: SearchOptions): Promise<Searched> {
       const outcome = runScenarios(plan, { ...watch, seen: (world, what) => cover(coverage, world, what) });
       sum.worlds += 1;
       sum.scenarios += outcome.scenarios;
+      for (const round of plan.rounds.slice(0, outcome.scenarios)) sum.faults += faultsIn(round);
       sum.events += outcome.events;
       sum.virtualMs += outcome.virtualMs;
       for (const each of outcome.held) count(held, each.replace(/\bh\d\b/g, 'H').replace(/\d+/g, 'N'));
