@@ -7,7 +7,7 @@ import type { Qemu } from '../qemu/shapes.js';
 import type { Observed } from './observed.js';
 
 interface Known {
-  /** In this epoch of the record it began to compare. */
+  /** It began to compare in the attempt of this epoch. */
   comparedIn: number | null;
   /** Its release was found right since it last was half of a pair. */
   permitted: boolean;
@@ -89,7 +89,14 @@ export class Guests {
     const known = this.#of(qemu);
     known.permitted = false;
     known.checked = false;
-    if (compares) known.comparedIn ??= this.#world.record(qemu.vm)?.epoch ?? null;
+    if (compares) known.comparedIn ??= this.#attemptOf(qemu);
+  }
+
+  /** As its host has journalled it: the record may have given an attempt up while its last command was still on its way to QEMU. */
+  #attemptOf(qemu: Qemu): number | null {
+    const journal = qemu.machine.vmJournals.get(qemu.vm)?.qemu ?? null;
+    const attempt = journal?.born === qemu.born ? journal.attempt : null;
+    return attempt?.epoch ?? this.#world.record(qemu.vm)?.epoch ?? null;
   }
 
   /** From the first filter on, none goes before a saved change; a secondary is heard only when the record has named it. */
