@@ -12,7 +12,7 @@ import { instant } from '../../../shared/core/ids.js';
 import { keysOf } from '../../../shared/core/keys.js';
 import type { Order, VmRecord } from '../../../shared/core/model.js';
 import { fail, ok } from '../../../shared/core/result.js';
-import type { Store, Write } from '../../../shared/ports.js';
+import type { Compare, Store, Write } from '../../../shared/ports.js';
 import { drain } from '../world/drain.js';
 import { asTerm, hostKey, HOSTS, INCARNATION, WANTED, type Coordinator, type CoordinatorState, type Host, type State } from './state.js';
 import type { Next } from './host.js';
@@ -106,12 +106,13 @@ export function look(state: State, name: Coordinator, patient: boolean): State |
   return orders === state.orders ? null : { ...state, orders };
 }
 
-export type Luck = 'known' | 'unknown, and written' | 'unknown, and not written';
+export type Luck = 'known' | 'unknown, and written' | 'unknown, and not written' | 'unknown, and still on its way';
 
 /** The draft reaches the store, and what came of it is heard. */
 export function commit(state: State, name: Coordinator, luck: Luck): Next | null {
   const { draft } = state.coordinators[name];
   if (draft === null) return null;
+  if (luck === 'unknown, and still on its way' && state.late !== null) return null;
   let after = state;
   let wrong: string | null = null;
   const read = (key: string) => {
@@ -119,8 +120,6 @@ export function commit(state: State, name: Coordinator, luck: Luck): Next | null
     const value = vmRecordCodec.encode(after.record);
     return { kv: { key, value, createRevision: 1, modRevision: after.recordRevision, lease: '0' }, revision: after.revision };
   };
-  const revisionOf = (key: string): number =>
-    key === KEYS.leader ? state.leader.revision : key === KEYS.record('demo') ? state.recordRevision : 1;
   const apply = (writes: readonly Write[]): void => {
     after = { ...after, revision: after.revision + 1 };
     for (const write of writes) {
@@ -133,8 +132,9 @@ export function commit(state: State, name: Coordinator, luck: Luck): Next | null
   };
   const store: Pick<Store, 'txn' | 'get'> = {
     txn: async (compares, writes) => {
-      const holds = compares.every((each) => revisionOf(each.key) === each.revision);
-      if (holds && luck !== 'unknown, and not written') apply(writes);
+      const holds = compares.every((each) => revisionIn(state, each.key) === each.revision);
+      if (luck === 'unknown, and still on its way') after = { ...after, late: lateWrite(name, compares, writes) };
+      else if (holds && luck !== 'unknown, and not written') apply(writes);
       if (luck !== 'known') return fail({ kind: 'unknown', detail: '' });
       return ok({ succeeded: holds, revision: after.revision });
     },
@@ -155,6 +155,29 @@ export function commit(state: State, name: Coordinator, luck: Luck): Next | null
   return withCoordinator(after, name, { draft: null, seen });
 }
 
+function lateWrite(by: Coordinator, compares: readonly Compare[], writes: readonly Write[]): State['late'] {
+  for (const write of writes) {
+    if (write.kind !== 'put' || write.key !== KEYS.record('demo')) continue;
+    const decoded = vmRecordCodec.decode(write.key, write.value);
+    if (decoded.ok) return { by, compares, record: decoded.value };
+  }
+  return null;
+}
+
+/** A write that nobody waits for any more reaches the store, whoever leads by now. */
+export function lateArrives(state: State): Next | null {
+  const { late } = state;
+  if (late === null) return null;
+  const rest = { ...state, late: null };
+  if (!late.compares.every((each) => revisionIn(state, each.key) === each.revision)) return rest;
+  const wrong = whatIsWrong(state, late.by, late.record);
+  if (wrong !== null) return { broken: wrong };
+  return { ...rest, revision: state.revision + 1, record: late.record, recordRevision: state.revision + 1 };
+}
+
+const revisionIn = (state: State, key: string): number =>
+  key === KEYS.leader ? state.leader.revision : key === KEYS.record('demo') ? state.recordRevision : 1;
+
 /** Null = this record may follow the one that is there. */
 function whatIsWrong(state: State, by: Coordinator, next: VmRecord): string | null {
   const { record, leader } = state;
@@ -163,6 +186,37 @@ function whatIsWrong(state: State, by: Coordinator, next: VmRecord): string | nu
   if (next.epoch !== record.epoch + 1) return `the epoch went from ${record.epoch} to ${next.epoch}`;
   const isPromotion = next.phase === 'verdict' && next.verdict?.kind === 'promote-secondary';
   if (isPromotion && record.phase !== 'protected' && record.phase !== 'verdict') return `a promotion out of ${record.phase}`;
+  return wrongEdge(state, next);
+}
+
+/** What the hosts themselves must bear out when the record says it. */
+function wrongEdge(state: State, next: VmRecord): string | null {
+  const { record, hosts, pair } = state;
+  const own = (each: VmRecord['primary']) => {
+    const journal = each === null ? null : (hosts[each.host === 'h1' ? 'h1' : 'h2'].journal?.qemu ?? null);
+    return journal?.born === each?.born ? journal : null;
+  };
+  const alive = (each: VmRecord['primary']) => {
+    const qemu = each === null ? null : hosts[each.host === 'h1' ? 'h1' : 'h2'].qemu;
+    return qemu?.alive === true && qemu.born === each?.born ? qemu : null;
+  };
+  const [a, b] = [alive(record.primary), alive(record.secondary)];
+  if (next.phase === 'executed' && own(next.primary)?.aloneSince !== record.epoch)
+    return `the verdict of epoch ${record.epoch} is called executed, and ${next.primary?.host ?? 'nobody'} has not said so`;
+  if (next.phase === 'protected' && [next.primary, next.secondary].some((each) => own(each)?.provenFor !== record.epoch))
+    return `epoch ${next.epoch} is called protected, and a side has not proven itself`;
+  const isHealthy = pair === 'colo' && a !== null && b !== null && !a.noticed && !b.noticed;
+  if (record.phase === 'protected' && isHealthy) return `a healthy pair is taken apart by ${next.row}`;
+  const last = [a, b].find((each) => each?.whole === true && each.count >= state.told);
+  const wasReleased = record.phase === 'verdict' && own(record.primary)?.aloneSince === record.epoch;
+  if (
+    (record.phase === 'protected' || record.phase === 'verdict') &&
+    next.phase === 'stopped' &&
+    last !== undefined &&
+    last !== null &&
+    !wasReleased
+  )
+    return `the last live copy is given up by ${next.row}`;
   return null;
 }
 

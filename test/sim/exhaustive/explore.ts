@@ -96,14 +96,16 @@ function fingerprint(state: State): string {
     ]),
     ...hosts.map(({ journal }) => journal?.term ?? 0),
     ...state.orders.map(({ order }) => order.term),
+    ...(state.late?.compares.map((each) => each.revision) ?? []),
   ];
   const sorted = [...new Set([0, ...numbers])].sort((one, next) => one - next);
   const ranks = numbers.map((each) => sorted.indexOf(each));
-  const { leader, record, pair, linkCut, told, faults, orders } = state;
+  const { leader, record, pair, linkCut, told, faults, orders, late } = state;
   const parts = [
     ranks.join(),
     `${leader.name} ${pair} ${linkCut} ${told} ${faults}`,
     textOf(record),
+    late === null ? '' : `${late.by} ${textOf(late.record)}`,
     ...coordinators.flatMap(({ seen, reports, heard, draft }) => [
       textOf(seen.record),
       ...Object.values(reports).map(textOf),

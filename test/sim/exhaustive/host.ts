@@ -80,7 +80,7 @@ function madeReport(state: HostState, host: Host): HostReport {
           seen: null,
           mergeFailed: false,
           replication: 'none',
-          pair: { state: !isHalf ? 'none' : qemu?.noticed === true ? 'hard' : 'ok', evidence: [] },
+          pair: { state: !isHalf ? 'none' : qemu?.noticed === true ? 'hard' : state.sawCheckpoint ? 'ok' : 'unknown', evidence: [] },
           mainLoopSilentSince: null,
           task:
             task !== null
@@ -207,7 +207,8 @@ function pairOn(state: State, host: Host): State {
   if (own === null || !own.alive) return failed(state, host);
   if (state.linkCut || peer === null || !peer.alive || peer.role !== 'incoming') return failed(breaks(state), host);
   const paired = withQemu({ ...state, pair: 'colo' }, other(host), { role: 'secondary', whole: true, count: own.count, noticed: false });
-  return withHost(withQemu(paired, host, { role: 'primary', noticed: false }), host, { task: 'begin' });
+  const seen = withHost(paired, other(host), { sawCheckpoint: true });
+  return withHost(withQemu(seen, host, { role: 'primary', noticed: false }), host, { task: 'begin', sawCheckpoint: true });
 }
 
 type Act = (state: State, host: Host, journal: VmJournal) => Next;

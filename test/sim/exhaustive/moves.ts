@@ -1,6 +1,6 @@
 // Every move that the small world can make from a state, and what must hold after each.
 
-import { commit, learn, look, restart, usurp, withCoordinator, yieldPlace, type Luck } from './coordinator.js';
+import { commit, lateArrives, learn, look, restart, usurp, withCoordinator, yieldPlace, type Luck } from './coordinator.js';
 import { obey, other, qemuEnds, reportOfHost, step, withHost, type Next } from './host.js';
 import { COORDINATORS, HOSTS, type Coordinator, type Host, type State } from './state.js';
 
@@ -11,7 +11,7 @@ export interface Move {
 
 /** A client is told so many answers; more would only make more states. */
 const MOST_TOLD = 2;
-const LUCK: readonly Luck[] = ['unknown, and written', 'unknown, and not written'];
+const LUCK: readonly Luck[] = ['unknown, and written', 'unknown, and not written', 'unknown, and still on its way'];
 
 /** `faults`: so many things may go wrong in one history. */
 export function movesFrom(state: State, faults: number): readonly Move[] {
@@ -37,8 +37,17 @@ export function movesFrom(state: State, faults: number): readonly Move[] {
     );
   }
   if (!state.linkCut) fault('the link is cut', { ...state, linkCut: true, pair: state.pair === 'colo' ? 'broken' : state.pair });
+  add('a write that nobody waits for reaches the store', lateArrives(state));
   add('a client is answered', answer(state));
   return moves;
+}
+
+/** Both coordinators have heard both hosts. */
+export function allHeard(state: State): State {
+  const reports = { h1: reportOfHost(state, 'h1'), h2: reportOfHost(state, 'h2') };
+  const { c1, c2 } = state.coordinators;
+  const heard = { h1: true, h2: true };
+  return { ...state, coordinators: { c1: { ...c1, reports, heard }, c2: { ...c2, reports, heard } } };
 }
 
 type Add = (label: string, next: State | null) => void;
@@ -81,7 +90,7 @@ function coordinatorMoves(state: State, name: Coordinator, add: (label: string, 
 function hostMoves(state: State, host: Host, add: (label: string, next: Next | null) => void, fault: Add): void {
   const { agentUp, adopted, journal, qemu, task, disk } = state.hosts[host];
   if (agentUp) fault(`agent of ${host} dies`, withHost(state, host, { agentUp: false, adopted: false, task: null }));
-  else add(`agent of ${host} starts`, withHost(state, host, { agentUp: true }));
+  else add(`agent of ${host} starts`, withHost(state, host, { agentUp: true, sawCheckpoint: false }));
   if (qemu?.alive === true) fault(`QEMU of ${host} dies`, qemuEnds(state, host));
   const isUnseen = qemu !== null && !qemu.alive && journal?.qemu?.born === qemu.born && journal.qemu.death === null;
   // A QEMU that was announced and never launched is gone as well for an agent that begins anew.
@@ -93,6 +102,9 @@ function hostMoves(state: State, host: Host, add: (label: string, next: Next | n
   if (agentUp && adopted && task !== null) add(`${host} does a step of ${journal?.goal.kind ?? '?'}`, step(state, host));
   if (qemu?.alive !== true) return;
   const isHalf = qemu.role === 'primary' || qemu.role === 'secondary';
+  const { sawCheckpoint } = state.hosts[host];
+  if (agentUp && adopted && isHalf && !sawCheckpoint && state.pair === 'colo')
+    add(`agent of ${host} sees a checkpoint`, withHost(state, host, { sawCheckpoint: true }));
   if (isHalf && !qemu.noticed) {
     const noticed = withHost(state, host, { qemu: { ...qemu, noticed: true } });
     if (state.pair === 'broken') add(`${host} notices that the pair is broken`, noticed);
@@ -142,6 +154,13 @@ function answer(state: State): State | null {
 /** What must hold in every state; null = it does. */
 export function violation(state: State): string | null {
   const heard = HOSTS.filter((host) => state.hosts[host].qemu?.heard === true);
+  const { record } = state;
+  for (const host of heard) {
+    const isNamed = record.primary?.host === host && record.primary.born === state.hosts[host].qemu?.born;
+    if (!isNamed && record.phase !== 'stopped' && record.phase !== 'failed')
+      return `${host} is heard, and the record of epoch ${record.epoch} (${record.phase}) names ${record.primary?.host ?? 'nobody'}`;
+    if (record.phase === 'protected') return `${host} is heard uncompared while the record says protected`;
+  }
   if (heard.length > 1) return `split brain: ${heard.join(' and ')} are both heard`;
   for (const host of heard) {
     const { qemu } = state.hosts[host];

@@ -10,11 +10,13 @@
 //   counter: the guest counts, a client is told a number, and whoever is heard or booted must have counted so far.
 // - A procedure is two steps: what frees the guest's output, and the journal's word that it did. An agent may die between any two steps.
 // - The network between hosts is cut or not; that a side notices is a step of its own.
+// - Where it begins, both coordinators have heard both hosts: how they came to is no part of what is explored.
 
 import type { Draft } from '../../../coordinator/save.js';
 import type { VmJournal } from '../../../agent/core/journal.js';
 import { initialRecord } from '../../../coordinator/core/assemble.js';
 import { diskId, epoch, hostId, incarnation, term, type Term } from '../../../shared/core/ids.js';
+import type { Compare } from '../../../shared/ports.js';
 import type { HostKey, HostReport, Order, Side, VmRecord } from '../../../shared/core/model.js';
 import { aVm } from '../world/setup.js';
 
@@ -51,6 +53,8 @@ export interface HostState {
   readonly agentUp: boolean;
   /** The agent has looked at its QEMU since it started. */
   readonly adopted: boolean;
+  /** And has seen a checkpoint of its pair; before that it can say neither that the pair is well nor that it is broken. */
+  readonly sawCheckpoint: boolean;
   readonly journal: VmJournal | null;
   readonly qemu: Qemu | null;
   /** What the task of the journalled goal has still to do; null = it rests. */
@@ -69,6 +73,12 @@ export interface CoordinatorState {
   readonly draft: (Draft & { readonly term: number }) | null;
 }
 
+export interface Late {
+  readonly by: Coordinator;
+  readonly compares: readonly Compare[];
+  readonly record: VmRecord;
+}
+
 export interface State {
   readonly revision: number;
   readonly leader: { readonly name: Coordinator; readonly revision: number };
@@ -76,6 +86,8 @@ export interface State {
   readonly recordRevision: number;
   readonly coordinators: Readonly<Record<Coordinator, CoordinatorState>>;
   readonly hosts: Readonly<Record<Host, HostState>>;
+  /** A write whose outcome was told to be unknown and that may still be carried out; the record that it would make. */
+  readonly late: Late | null;
   /** Oldest first; those that were delivered once may come once more. */
   readonly orders: readonly { readonly to: Host; readonly order: Order; readonly delivered: boolean }[];
   readonly pair: 'none' | 'copying' | 'colo' | 'broken';
@@ -136,7 +148,7 @@ function journalOf(
 
 const PORTS = { migration: 20_000, nbd: 20_001, mirror: [20_002], compare: [20_003] };
 
-export const BEGINNINGS = ['solo', 'syncing', 'protected', 'verdict'] as const;
+export const BEGINNINGS = ['solo', 'syncing', 'protected', 'verdict', 'promoted', 'late'] as const;
 export type Beginning = (typeof BEGINNINGS)[number];
 
 /** Where an exploration begins. Later beginnings reach further: what leads up to them is explored from the earlier ones. */
@@ -149,6 +161,10 @@ export function beginning(from: Beginning): State {
       return copying();
     case 'verdict':
       return broken();
+    case 'promoted':
+      return promoted();
+    case 'late':
+      return late();
   }
 }
 
@@ -186,6 +202,78 @@ function broken(): State {
   const record: VmRecord = { ...pair.record, epoch: epoch(5), phase: 'verdict', row: 'link-cut', verdict };
   return { ...savedAs(pair, record, { h1: noticed(pair.hosts.h1), h2: noticed(pair.hosts.h2) }), pair: 'broken', linkCut: true };
 }
+
+/** The primary's QEMU died, the verdict for the secondary is saved, its order is under way, and the other coordinator still sees the pair. */
+function promoted(): State {
+  const pair = atRest('protected');
+  const [h1, h2] = [side('h1', 1), side('h2', 3)];
+  const verdict = { row: 'primary-dead', kind: 'promote-secondary', winner: h2, loser: h1, evidence: [], atMs: 0 } as const;
+  const disk = { host: 'h2', diskId: diskId('disk-h2'), epoch: epoch(4), state: 'merging', images: ['active', 'hidden', PARENT] } as const;
+  const record: VmRecord = {
+    ...pair.record,
+    epoch: epoch(5),
+    phase: 'verdict',
+    row: 'primary-dead',
+    verdict,
+    primary: h2,
+    secondary: h1,
+    disk,
+  };
+  const { qemu, journal } = pair.hosts.h1;
+  const dead: HostState = {
+    ...pair.hosts.h1,
+    qemu: qemu === null ? null : { ...qemu, alive: false, heard: false },
+    journal: journal === null || journal.qemu === null ? journal : { ...journal, qemu: { ...journal.qemu, death: { why: 'it ended' } } },
+  };
+  const noticed = { ...pair.hosts.h2, qemu: pair.hosts.h2.qemu === null ? null : { ...pair.hosts.h2.qemu, noticed: true } };
+  const after = { ...savedAs(pair, record, { h1: dead, h2: noticed }), pair: 'broken' } as const;
+  return {
+    ...after,
+    coordinators: { ...after.coordinators, c2: { ...after.coordinators.c2, seen: pair.coordinators.c2.seen } },
+    orders: [orderTo('h2', 5, { kind: 'release-secondary', born: epoch(3), ports: PORTS }, false)],
+  };
+}
+
+/**
+ * A verdict for the primary was carried out and h1 runs alone; h2, the loser, is still there. Orders of the verdict may come late or once more,
+ * and the other coordinator, which led before, still sees the pair and believes that it leads.
+ */
+function late(): State {
+  const was = broken();
+  const disk = was.record.disk;
+  const record: VmRecord = {
+    ...was.record,
+    epoch: epoch(7),
+    phase: 'solo',
+    row: 'alone-again',
+    secondary: null,
+    disk: disk === null ? null : { ...disk, epoch: epoch(7) },
+  };
+  const { h1, h2 } = was.hosts;
+  const release = { kind: 'release-primary', born: epoch(1) } as const;
+  const hold = { kind: 'hold', born: epoch(3) } as const;
+  const alone: HostState = {
+    ...h1,
+    qemu: h1.qemu === null ? null : { ...h1.qemu, role: 'alone', heard: true },
+    journal: { ...journalOf('h1', 1, { aloneSince: epoch(5), obeyed: epoch(5) }, release, 5), term: term(2) },
+  };
+  const after = savedAs({ ...was, revision: 4, recordRevision: 4, leader: { name: 'c1', revision: 3 } }, record, { h1: alone, h2 });
+  const { c1, c2 } = after.coordinators;
+  return {
+    ...after,
+    coordinators: {
+      c1: { ...c1, leads: 3 },
+      c2: { ...c2, leads: 1, seen: { record: atRest('protected').record, revision: 2 } },
+    },
+    orders: [orderTo('h2', 5, hold, false), orderTo('h1', 5, release, true)],
+  };
+}
+
+const orderTo = (to: Host, at: number, goal: Order['goal'], delivered: boolean): State['orders'][number] => ({
+  to,
+  delivered,
+  order: { incarnation: INCARNATION, vm: 'demo', uid: WANTED.uid, term: term(1), epoch: epoch(at), goal, spec: WANTED.spec },
+});
 
 function savedAs(state: State, record: VmRecord, hosts: State['hosts']): State {
   const { c1, c2 } = state.coordinators;
@@ -227,6 +315,7 @@ function atRest(from: 'solo' | 'protected'): State {
   const none: HostState = {
     agentUp: true,
     adopted: true,
+    sawCheckpoint: true,
     journal: null,
     qemu: null,
     task: null,
@@ -268,6 +357,7 @@ function atRest(from: 'solo' | 'protected'): State {
           }
         : none,
     },
+    late: null,
     orders: [],
     pair: isPair ? 'colo' : 'none',
     linkCut: false,
