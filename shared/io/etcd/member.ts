@@ -5,6 +5,7 @@ import { InterceptingCall, type CallOptions, type Interceptor } from '@grpc/grpc
 import { Etcd3, type IDuplexStream, type IOptions, type IWatchRequest, type IWatchResponse } from 'etcd3';
 import { fail, ok, type Result } from '../../core/result.js';
 import type { Clock, StoreError } from '../../ports.js';
+import { endSilentConnections } from '../silent-connections.js';
 import { storeErrorOf, type CallKind } from './errors.js';
 
 /** With TLS. Asked for each fresh connection, so that the newest certificate is shown. */
@@ -116,6 +117,7 @@ export class Member implements EtcdMember {
 
   /** A connection apart from the calls', for a long stream. The caller closes it. */
   connect(): Etcd3 {
+    endSilentConnections();
     const serverName = this.#security?.serverName ?? null;
     return new Etcd3({
       hosts: [this.endpoint],

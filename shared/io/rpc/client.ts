@@ -6,6 +6,7 @@ import { RPC_MESSAGE_BYTES } from '../../core/limits.js';
 import { fail, ok, type Result } from '../../core/result.js';
 import type { Clock, Random } from '../../ports.js';
 import { watchSilence } from '../../silence.js';
+import { endSilentConnections } from '../silent-connections.js';
 import { rpcErrorOf, type RpcError } from './errors.js';
 
 /** Waits between two attempts to open a stream, doubling from the first to the last. */
@@ -64,6 +65,7 @@ export interface Line {
 
 /** Opens no connection before the first call. `address` is `host:port`. */
 export function dial(ports: { readonly clock: Clock; readonly random: Random }, address: string, options: DialOptions = {}): Line {
+  endSilentConnections();
   const { clock, random } = ports;
   const streams = new Set<() => void>();
   let connection: Connection | null = null;

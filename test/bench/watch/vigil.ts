@@ -15,7 +15,12 @@ import { Told } from '../told.js';
 
 const LOOK_EVERY_MS = 200;
 const CALL_MS = 500;
-/** A checkpoint stops a guest for some ten milliseconds, on a machine whose processors are taken for some hundred. This is no checkpoint. */
+/**
+ * Run states of a pair that takes checkpoints. They alternate faster than they are looked at: whether the guest stood still is told by its own
+ * clock, and not by how often it was found in the middle of one.
+ */
+const OF_CHECKPOINTS: ReadonlySet<string> = new Set(['running', 'colo', 'finish-migrate']);
+/** Any other state for so long is a guest that somebody stopped. */
 const STANDS_MS = 3_000;
 const PAIR_MS = 60_000;
 const LONGEST_WATCH_MS = 24 * 3_600_000;
@@ -54,7 +59,7 @@ export function openVigil(plan: LabPlan, pair: PairSeen): Vigil {
     looks += 1;
     const role = host === pair.primary ? 'primary' : 'secondary';
     for (const each of againstRole(report, role)) wrong.add(`${host}: ${each}`);
-    if (report.qemu?.kind !== 'alive' || report.qemu.runstate === 'running') return void standsSince.delete(host);
+    if (report.qemu?.kind !== 'alive' || OF_CHECKPOINTS.has(report.qemu.runstate)) return void standsSince.delete(host);
     const since = standsSince.get(host) ?? monoMs();
     standsSince.set(host, since);
     if (monoMs() - since > STANDS_MS)

@@ -57,16 +57,22 @@ describe.skipIf(why !== null)('a protected pair whose store', () => {
     expect(troubles(lines, { counters: true })).toEqual([]);
   });
 
-  /** Exit 4 and the words, and the same two QEMUs all the time. */
+  /**
+   * The same QEMUs all the time, no edge, and exit 4 with the words before and after. Not at every look between: where the leader hears no host
+   * that knows more, as happens for a moment on a busy machine, it says that it hears nobody.
+   */
   async function isFrozen(plan: LabPlan, qemus: readonly string[]): Promise<void> {
     const says = async (): Promise<boolean> => {
       const seen = await statusOf(plan);
       const vm = seen?.status.vms.find((each) => each.name === VM);
       return seen?.exit === 4 && (BEHIND.test(seen.status.problem ?? '') || vm?.storeBehind === true);
     };
-    await waitFor(says, { what: 'status "store behind agents" with exit 4', boundMs: NOTICED_MS });
-    const isSame = (): boolean => qemusOf(plan, VM).join() === qemus.join();
-    await staysTrue(async () => isSame() && (await says()), { what: 'QEMUs as they were, and the status', boundMs: WATCHED_MS });
+    const saying = { what: 'status "store behind agents" with exit 4', boundMs: NOTICED_MS };
+    await waitFor(says, saying);
+    const edges = await historyOf(plan, VM);
+    await staysTrue(() => qemusOf(plan, VM).join() === qemus.join(), { what: 'QEMUs as they were', boundMs: WATCHED_MS });
+    await waitFor(says, saying);
+    expect(await historyOf(plan, VM)).toEqual(edges);
   }
 
   async function recovered(plan: LabPlan): Promise<void> {
