@@ -4,7 +4,8 @@ import { InvalidArgumentError, type Command } from 'commander';
 import { messageOf } from '../../deploy/lab/command.js';
 import { QEMU_VERSIONS, type QemuVersion } from '../../deploy/lab/tree.js';
 import type { BenchResult } from './own-lab.js';
-import { benchSteps, type Part } from './steps/main.js';
+import { benchSteps } from './steps/main.js';
+import type { Part } from './steps/table.js';
 
 type Report = (line: string) => void;
 

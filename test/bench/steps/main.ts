@@ -10,7 +10,7 @@ import { Told } from '../told.js';
 import { runColdStarts, type ColdResult } from './cold.js';
 import { watchAgents, type Lane } from './lane.js';
 import { COURSES, runCourse, some, type Course, type CourseResult } from './rounds.js';
-import { PROCEDURES, trapsOf } from './table.js';
+import { piece, PROCEDURES, trapsOf, type Part } from './table.js';
 
 const HOSTS_A_LANE = 3;
 /** The course of cold starts, which has VMs of its own. */
@@ -23,12 +23,6 @@ export interface StepsOptions {
   readonly part: Part;
   readonly report: (line: string) => void;
   readonly signal: AbortSignal;
-}
-
-/** One of so many pieces of about the same length, counted from 1, in which the whole can be done. */
-export interface Part {
-  readonly number: number;
-  readonly of: number;
 }
 
 /** Brings up a lab with three hosts for each course, and runs them side by side. */
@@ -64,11 +58,7 @@ export async function benchSteps(options: StepsOptions): Promise<BenchResult> {
   });
 }
 
-function piece<T>(all: readonly T[], { number, of }: Part): readonly T[] {
-  return all.slice(Math.floor(((number - 1) * all.length) / of), Math.floor((number * all.length) / of));
-}
-
-export function laneOf(plan: LabPlan, vm: string, number: number): Lane {
+function laneOf(plan: LabPlan, vm: string, number: number): Lane {
   const hosts = plan.hosts.slice(HOSTS_A_LANE * number, HOSTS_A_LANE * (number + 1));
   return { plan, vm, number, hosts, trapFile: `${plan.runFolder}/traps-${vm}.json` };
 }

@@ -11,7 +11,7 @@ import {
 import { primaryStart, secondaryStart } from '../../../agent/core/procedures/start.js';
 import type { Procedure, Step } from '../../../agent/core/procedures/step.js';
 import { aContext } from '../../unit/agent/procedure-context.js';
-import type { Trap } from '../traps/trap.js';
+import { nameOf, type Trap } from '../traps/trap.js';
 
 const fresh = aContext();
 const exSecondary = aContext({ rewriters: ['rew0'] });
@@ -39,4 +39,29 @@ export function trapsOf(...procedures: readonly Procedure[]): readonly (readonly
   return procedures.flatMap(({ name, steps }) =>
     steps.map((step: Step) => whens.map((when): Trap => ({ kind: 'step', procedure: name, step: step.name, when }))),
   );
+}
+
+/** A few steps of each procedure, for the tests: what releases output, what stops the guest, and what neither side can take back. */
+export const FEW: readonly RegExp[] = [
+  /^primary-failover, .*"(drive_del replication0|x-colo-lost-heartbeat)"/,
+  /^secondary-parting, .*"wait COLO_EXIT"/,
+  /^secondary-failover, .*"(nbd-server-stop|object-del f1)"/,
+  /^primary-resume-replication, .*"(block-job-cancel resync|migrate)"/,
+  /^secondary-resume-replication, .*"(object-add comp0|wait first RESUME)"/,
+  /^switchover-resume-replication, .*"(blockdev-mirror resync|migrate-continue)"/,
+  /^secondary-start, .*"nbd-server-start"/,
+  /^rollback-protection, .*"(migrate_cancel|cont)"/,
+  /^primary-start, .*"migrate"/,
+];
+
+export const isOfTheFew = (traps: readonly Trap[]): boolean => traps.every((trap) => FEW.some((each) => each.test(nameOf(trap))));
+
+/** One of so many pieces of about the same length, counted from 1, in which the whole can be done. */
+export interface Part {
+  readonly number: number;
+  readonly of: number;
+}
+
+export function piece<T>(all: readonly T[], { number, of }: Part): readonly T[] {
+  return all.slice(Math.floor(((number - 1) * all.length) / of), Math.floor((number * all.length) / of));
 }
