@@ -1,3 +1,5 @@
+// Comparison of plain data, by examples, both ways round.
+
 import { expect, it } from 'vitest';
 import { isSame } from '../../../shared/core/same.js';
 
