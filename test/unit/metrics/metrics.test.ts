@@ -5,18 +5,19 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { agentMetrics } from '../../../agent/core/metrics.js';
 import { certificateMetrics, exposition, gauge } from '../../../shared/core/metrics.js';
 import { countEvents } from '../../../shared/event-counts.js';
-import { serveMetrics, type MetricsServer } from '../../../shared/io/metrics.js';
+import { METRICS_LIMITS, serveMetrics, type MetricsServer } from '../../../shared/io/metrics.js';
 import { fakeLog } from '../../fakes/clock.js';
 import { aLink } from '../../support/cluster.js';
 import { waitFor } from '../../support/wait.js';
 
-const LIMITS = { connections: 4, requestMs: 200, answerMs: 1_000 };
+/** For those whose time is to be over soon. */
+const SHORT = { connections: 4, requestMs: 200, answerMs: 1_000 };
 const BOUND_MS = 10_000;
 const cleanups: (() => void)[] = [];
 afterEach(() => cleanups.splice(0).forEach((each) => each()));
 
-async function served(): Promise<MetricsServer> {
-  const made = await serveMetrics(fakeLog(), '127.0.0.1:0', () => [gauge('colo_leads', 'Whether.', 1)], LIMITS);
+async function served(limits = METRICS_LIMITS): Promise<MetricsServer> {
+  const made = await serveMetrics(fakeLog(), '127.0.0.1:0', () => [gauge('colo_leads', 'Whether.', 1)], limits);
   if (!made.ok) throw new Error(made.error);
   cleanups.push(() => made.value.close());
   return made.value;
@@ -87,15 +88,15 @@ describe('the listener', () => {
     ['sends more than a request has', `GET /metrics HTTP/1.1\r\nX-A: ${'a'.repeat(100_000)}\r\n\r\n`],
     ['speaks something else', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'],
   ])('that somebody knocks at who %s -> cut off in time', async (_what, text) => {
-    const { port } = await served();
+    const { port } = await served(SHORT);
     const { isOpen } = knock(port, text);
     await waitFor(() => !isOpen(), { what: 'the end of the connection', boundMs: BOUND_MS, everyMs: 10 });
   });
 
   it('with as many slow ones as it has places -> answers again as soon as their time is over', async () => {
-    const { port } = await served();
-    const slow = Array.from({ length: 3 * LIMITS.connections }, () => knock(port, 'GET /metrics HTTP/1.1\r\n'));
-    await waitFor(() => slow.filter(({ isOpen }) => isOpen()).length <= LIMITS.connections, {
+    const { port } = await served(SHORT);
+    const slow = Array.from({ length: 3 * SHORT.connections }, () => knock(port, 'GET /metrics HTTP/1.1\r\n'));
+    await waitFor(() => slow.filter(({ isOpen }) => isOpen()).length <= SHORT.connections, {
       what: 'no more than it has places for',
       boundMs: BOUND_MS,
       everyMs: 10,
