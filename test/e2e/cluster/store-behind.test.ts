@@ -113,10 +113,18 @@ describe.skipIf(why !== null)('a protected pair whose store', () => {
     await client.waitForMore(CALM_ANSWERS, ANSWER_MS);
   });
 
-  it('is restored under running coordinators, and then a side dies -> nobody is let go until it is recovered, and then the other side is', async () => {
+  it('is restored under running coordinators -> they decide nothing from it; restarted, nobody is let go until it is recovered', async () => {
     const plan = cluster();
     const now = await afterFailover(plan, 'secondary');
     await restoreSnapshot(plan, now.snapshot, { bumped: false });
+    const wentBack = async (): Promise<boolean> => {
+      const seen = await statusOf(plan);
+      return seen?.exit === 5 && /the store went back/.test(seen.status.problem ?? '');
+    };
+    await waitFor(wentBack, { what: 'status "the store went back" with exit 5', boundMs: NOTICED_MS });
+    const isSame = (): boolean => qemusOf(plan, VM).join() === now.pair.qemus.join();
+    await staysTrue(isSame, { what: 'QEMUs as they were', boundMs: WATCHED_MS });
+    await Promise.all(members(plan).map((host) => restartDaemon(plan, host, 'coordinator')));
     await isFrozen(plan, now.pair.qemus);
     const { side } = killSide(secondaryOf(plan, now.pair));
     const left = now.pair.qemus.filter((each) => !each.startsWith(`${side.host} `));
