@@ -63,6 +63,8 @@ export interface PairFacts {
   readonly uid: VmUid;
   /** `none`: not half of a pair that reached COLO. A side whose QEMU hangs keeps the role that it had. */
   readonly role: 'primary' | 'secondary' | 'none';
+  /** False until this agent has looked at its QEMU: then `none` says nothing. */
+  readonly isKnown: boolean;
   /** Of this side's QEMU. */
   readonly born: Epoch;
   /** Where the other side is, from the last order that said so; heartbeats go there while the pair is being made, too. */

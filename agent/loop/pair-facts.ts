@@ -29,6 +29,7 @@ function pairFacts(vm: Vm): PairFacts | null {
   return {
     uid: journal.uid,
     role: roleOf(vm),
+    isKnown: situation !== 'unseen' && (situation !== 'hung' || facts !== null),
     born: qemu.born,
     peerAddress: attempt?.peer?.address ?? null,
     ports: attempt?.ports ?? null,

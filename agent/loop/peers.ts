@@ -170,8 +170,8 @@ export class Peers implements PairWatch {
       else log.info({ vm, pair: state, before: watched.told, evidence }, 'pair-judged');
       watched.told = state;
     }
-    if (facts.released || state === 'ok' || state === 'none') this.#setSilenced(watched, []);
-    else if (state !== 'unknown') this.#setSilenced(watched, facts.taps);
+    if (facts.released || state === 'ok' || (state === 'none' && facts.isKnown)) this.#setSilenced(watched, []);
+    else if (state === 'hard' || state === 'silent') this.#setSilenced(watched, facts.taps);
     // A doubt neither silences a guest nor lifts a silence, also not one that an earlier agent has laid.
     else if (watched.silenced.length === 0)
       this.#setSilenced(

@@ -39,7 +39,12 @@ export const executionRows: readonly Row[] = [
     from: ['verdict'],
     to: 'verdict',
     why: 'The winner cannot be released: its last checkpoint was not loaded whole. It never released output, so the other copy goes on.',
-    when: (view) => isUnfit(view) && view.a?.qemu === 'alive' && view.b?.qemu === 'alive' && view.b.report?.unpromotable === null,
+    when: (view) =>
+      isUnfit(view) &&
+      view.a?.qemu === 'alive' &&
+      lossOf(view) === null &&
+      view.b?.qemu === 'alive' &&
+      view.b.report?.unpromotable === null,
     act: (view) => reverse(view),
   },
   {
@@ -86,10 +91,12 @@ export const executionRows: readonly Row[] = [
   },
 ];
 
-/** Why the loser cannot take the place of a primary that won and is gone; null = it can. */
+/** Why the loser cannot take the place of a winner that is gone or unfit; null = it can. */
 function lossOf(view: VmView): string | null {
   const { verdict } = view.record;
   if (verdict?.loserLacks !== undefined) return verdict.loserLacks;
+  // Its guest was told of writes that only the other side has.
+  if (view.b?.report?.disk.localError === true) return 'its disk fails';
   const lacks = verdict?.kind === 'solo-primary' && view.a?.report?.disk.replication === 'error';
   return lacks ? 'its disk missed writes' : null;
 }

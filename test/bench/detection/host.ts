@@ -86,6 +86,7 @@ function main(options: HostOptions): void {
     pid: null,
     taps: options.taps,
     released: false,
+    isKnown: true,
     breaks: [],
     replicationError: false,
     hungSince: null,

@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util';
 import { inOwnTurn } from '../world/drain.js';
 import { explore } from './explore.js';
 import { allHeard } from './moves.js';
-import { beginning, BEGINNINGS, type Beginning } from './state.js';
+import { beginning, BEGINNINGS, type Beginning } from './beginnings.js';
 
 /** Some beginnings lead to many more states than others. Longer histories are for a run by hand. */
 const DEPTHS: Readonly<Record<Beginning, number>> = { solo: 9, syncing: 6, protected: 7, verdict: 7, promoted: 7, late: 6 };

@@ -1,15 +1,15 @@
 // Everything that can be done to a world, as lines of text: a story writes them down, a search draws them, and a failing run prints them.
-// Who is meant may be named by what he is at that moment: `leader`, `agent-primary`, `host-secondary`.
+// Who is meant may be named by what he is at that moment (who.ts): `leader`, `agent-primary`, `host-secondary`.
 
 import { clusterCodec, vmRecordCodec } from '../../../shared/core/codec.js';
 import { epoch, incarnation, term, vmUid } from '../../../shared/core/ids.js';
 import type { Order } from '../../../shared/core/model.js';
-import type { Qemu } from '../qemu/shapes.js';
 import { CLIENT } from '../qemu/client.js';
 import { ETCD } from '../world/etcd-client.js';
 import { setMember } from '../world/etcd-members.js';
 import type { Net } from '../world/network.js';
 import type { World } from '../world/world.js';
+import { everyVmHurt, hostOf, processOf, qemuAt, strike, vmOf } from './who.js';
 
 type Run = (world: World, args: readonly string[]) => void;
 
@@ -24,46 +24,12 @@ export function perform(world: World, line: string): void {
 
 /** The next time that a line of the event log contains this text, the command is carried out, once. */
 export function arm(world: World, text: string, line: string): void {
-  world.triggers.push({ text, run: () => perform(world, line) });
+  // A death that is waited for may come also after all else is healed.
+  world.triggers.push({ text, run: () => perform(world, line), lasts: line.startsWith('strike ') });
 }
 
 /** Contact may be as old as a beat and its echo when a way is cut, and is proven a beat after it is mended. */
 const NOT_FELT_MS = 180;
-
-const vmOf = (world: World, name: string | undefined): string => name ?? world.setup.vms[0]?.spec.name ?? '';
-
-function processOf(world: World, name: string): string {
-  if (name === 'leader') return world.leader()?.life.name ?? '';
-  if (name === 'follower')
-    return [...world.coordinators.values()].find((each) => each.life.alive && each !== world.leader())?.life.name ?? '';
-  const role = /^agent-(primary|secondary)$/.exec(name)?.[1];
-  if (role !== undefined) return `agent ${hostOf(world, `host-${role}`)}`;
-  return name.replace(/^agent-/, 'agent ');
-}
-
-/** A machine by its name, or by what runs there. */
-function hostOf(world: World, name: string): string {
-  const role = /^host-(primary|secondary|leader|spare)$/.exec(name)?.[1];
-  if (role === undefined) return name;
-  if (role === 'leader') return world.leader()?.life.machine ?? '';
-  const record = world.record(vmOf(world, undefined));
-  if (role === 'primary' || role === 'secondary') return record?.[role]?.host ?? '';
-  return world.setup.hosts.find((each) => each !== record?.primary?.host && each !== record?.secondary?.host) ?? '';
-}
-
-function qemuAt(world: World, role: string | undefined, vm: string | undefined): Qemu | null {
-  const name = vmOf(world, vm);
-  const found =
-    role === 'primary' || role === 'secondary'
-      ? world.side(name, role)
-      : (world.qemusOf(name).find((each) => each.machine.name === role) ?? null);
-  if (found !== null) world.watchers.hurt.add(name);
-  return found;
-}
-
-function everyVmHurt(world: World): void {
-  for (const { spec } of world.setup.vms) world.watchers.hurt.add(spec.name);
-}
 
 function ways(world: World, net: Net, args: readonly string[], act: (from: string, to: string) => void): void {
   if (net === 'repl') everyVmHurt(world);
@@ -108,6 +74,11 @@ const COMMANDS: Readonly<Record<string, Run>> = {
     world.powerOffMachine(hostOf(world, machine));
   },
   boot: (world, [machine = '']) => world.bootMachine(machine),
+  /** Ends one process by its part in the VM: `leader`, `agent-primary`, `qemu-secondary` and so on. The log says whether there was one. */
+  strike: (world, [victim = '']) => {
+    const why = strike(world, victim);
+    world.note(why === null ? `struck ${victim}` : `nobody ${victim}: ${why}`);
+  },
   crash: (world, [name = '']) => world.crash(processOf(world, name)),
   'crash-at': (world, [name = '', call = '1', when = 'before']) =>
     world.crashAt(processOf(world, name), { call: Number(call), when: when === 'after' ? 'after' : 'before', texts: [] }),
@@ -297,7 +268,7 @@ const COMMANDS: Readonly<Record<string, Run>> = {
     Object.assign(world.network.weather, { drop: 0, twice: 0, slowMs: 5 });
     world.storeFaults.slowMember = 0;
     world.storeFaults.frozenUntil.clear();
-    world.triggers.length = 0;
+    world.triggers.splice(0, world.triggers.length, ...world.triggers.filter((each) => each.lasts === true));
     world.network.mendAll();
     world.etcd.setDown(false);
     for (const each of world.members) setMember(each, 'well');

@@ -71,8 +71,8 @@ export const DETECTION_MUTATIONS: readonly Mutation[] = [
     changes: [
       {
         file: PEERS,
-        find: "else if (state !== 'unknown') this.#setSilenced(watched, facts.taps);",
-        replace: "else if (state !== 'unknown') this.#setSilenced(watched, []);",
+        find: "else if (state === 'hard' || state === 'silent') this.#setSilenced(watched, facts.taps);",
+        replace: "else if (state === 'hard' || state === 'silent') this.#setSilenced(watched, []);",
       },
     ],
     story: 'the link is cut while the store is away',

@@ -23,12 +23,31 @@ export const OTHER_MUTATIONS: readonly Mutation[] = [
     changes: [
       {
         file: 'coordinator/core/transitions-execution.ts',
-        find: "if (verdict?.loserLacks !== undefined) return verdict.loserLacks;\n  const lacks = verdict?.kind === 'solo-primary' &&",
+        find: 'if (verdict?.loserLacks !== undefined) return verdict.loserLacks;\n',
+        replace: '',
+      },
+      {
+        file: 'coordinator/core/transitions-execution.ts',
+        find: "const lacks = verdict?.kind === 'solo-primary' &&",
         replace: "const lacks = verdict?.kind === 'drill' &&",
       },
     ],
     story: "the secondary's disk is full, and the primary dies as it wins",
     seed: 8,
+    violation: 'what a client was told',
+  },
+  {
+    name: 'loser-whose-disk-fails',
+    rule: "a loser whose own disk fails takes nobody's place; SAFETY 1 and 4",
+    changes: [
+      {
+        file: 'coordinator/core/transitions-execution.ts',
+        find: "if (view.b?.report?.disk.localError === true) return 'its disk fails';\n",
+        replace: '',
+      },
+    ],
+    story: "the primary's disk fails, and the secondary dies as it wins",
+    seed: 1,
     violation: 'what a client was told',
   },
   {

@@ -12,6 +12,7 @@ import type { Seen } from '../invariants/watchers.js';
 import { inOwnTurn } from '../world/drain.js';
 import type { World } from '../world/world.js';
 import { cover, coverageTable, merge, nothingCovered, type Coverage } from './coverage.js';
+import { cross, crossTable, storiesByRow, VICTIMS, type Crossed } from './cross.js';
 import { crashStories } from './crash-stories.js';
 import { describePlan, planOf, runScenarios } from './scenario.js';
 import { search, type Searched, type SearchOptions } from './search.js';
@@ -27,6 +28,7 @@ npm run sim -- --scenarios N     searches until so many scenarios are done
 npm run sim -- --stories [NAME]  tells the stories of test/sim/stories, or those whose name contains NAME
   --from S                       first seed (default: from the clock)
   --threads N                    with so many cores
+  --cross [ROW]                  lets each process die in each row of the table, or in those whose name contains ROW
   --coverage                     prints the whole coverage table
   --complete                     fails when a row of the table was never fired, by search or story
   --rewrite                      writes the logs of the stories anew instead of holding them against what is written
@@ -69,6 +71,7 @@ async function main(): Promise<void> {
       stories: { type: 'boolean', default: false },
       rewrite: { type: 'boolean', default: false },
       generate: { type: 'boolean', default: false },
+      cross: { type: 'boolean', default: false },
       coverage: { type: 'boolean', default: false },
       complete: { type: 'boolean', default: false },
       report: { type: 'string' },
@@ -77,6 +80,7 @@ async function main(): Promise<void> {
   });
   if (values.help) return say(HELP);
   if (values.seed !== undefined) return replay(Number(values.seed));
+  if (values.cross) return crossAll(positionals[0] ?? '');
   if (values.generate) for (const [file, stories] of crashStories()) writeFileSync(join(FOLDER, file), writeStories(stories));
   const stories = values.stories || values.rewrite || values.generate;
   const scenarios = values.scenarios === undefined ? Infinity : Number(values.scenarios);
@@ -159,6 +163,21 @@ function reportOf(verdicts: readonly Verdict[]): string {
       },
     ],
   });
+}
+
+async function crossAll(only: string): Promise<void> {
+  const startedAt = Date.now();
+  const uncaught: string[] = [];
+  process.on('uncaughtException', (error) => uncaught.push(error.stack ?? error.message));
+  const rows = TABLE.map((row) => row.name).filter((row) => row.includes(only) && !OUTSIDE_THE_MODEL.has(row));
+  const stories = await storiesByRow(FOLDER, rows);
+  const cells: Crossed[] = [];
+  for (const row of rows) for (const victim of VICTIMS) cells.push(await cross(row, victim, stories.get(row), () => uncaught.splice(0)));
+  for (const line of crossTable(rows, cells)) say(line);
+  const failed = cells.filter(({ problems }) => problems.length > 0);
+  for (const { row, victim, story, problems } of failed) say(`FAILED ${row} x ${victim} in "${story ?? ''}": ${problems.join('; ')}`);
+  say(`${failed.length} violations, ${((Date.now() - startedAt) / 1_000).toFixed(1)} s`);
+  process.exitCode = failed.length > 0 || cells.some(({ cell }) => cell.kind === 'empty') ? 1 : 0;
 }
 
 async function replay(seed: number): Promise<void> {

@@ -64,8 +64,8 @@ export function writeStories(stories: readonly Story[]): string {
     .join('\n');
 }
 
-/** Must be called outside any microtask. */
-export function tellStory(story: Story, seen: (world: World, seen: Seen) => void = () => undefined): Told {
+/** Must be called outside any microtask. `goesOn`: what is waited for in vain is no problem, and what comes after it is done all the same. */
+export function tellStory(story: Story, seen: (world: World, seen: Seen) => void = () => undefined, goesOn = false): Told {
   const world = new World(setupOf(story.setup));
   const log: string[] = [];
   const problems: string[] = [];
@@ -93,7 +93,7 @@ export function tellStory(story: Story, seen: (world: World, seen: Seen) => void
   for (const command of story.commands) {
     if (isBroken() || problems.length > 0) break;
     const problem = carryOut(world, command, tell, isBroken);
-    if (problem !== null) problems.push(problem);
+    if (problem !== null && (!goesOn || command === 'settle')) problems.push(problem);
     comesUp = false;
   }
   world.watchers.lookClosely();
@@ -198,7 +198,8 @@ function lineOf(note: string): string | null {
     return was === is ? null : `${vm} ${from}@${was} -> ${to}@${is} [${row}] ${ageless(reason)}`;
   }
   if (/^row (disk-noted|forget|late|adopting) of/.test(note)) return note;
-  if (/ (launched as|ends:|is heard)/.test(note) || note.startsWith('client of') || note.startsWith('VIOLATION')) return note;
+  if (/ (launched as|ends:|is heard)|^(struck|nobody) /.test(note) || note.startsWith('client of') || note.startsWith('VIOLATION'))
+    return note;
   const died = /^(.*) dies: (crash (?:before|after) )(.*)$/.exec(note);
   if (died !== null) return `${died[1]} dies: ${died[2]}${(died[3] ?? '').slice(0, 80)}`;
   return / dies: | starts$/.test(note) ? note : null;

@@ -53,7 +53,7 @@ export class World {
   /** What processes said, for coverage. */
   onSeen: (seen: Seen) => void = () => undefined;
   /** Carried out, once each, when a line of the event log contains their text. */
-  readonly triggers: { readonly text: string; readonly run: () => void }[] = [];
+  readonly triggers: { readonly text: string; readonly run: () => void; readonly lasts?: boolean }[] = [];
   /** For coverage: what each VM's leader last said about it, and who that leader was. */
   readonly lastRow = new Map<string, string>();
   leaderWas = '';

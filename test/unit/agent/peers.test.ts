@@ -44,6 +44,7 @@ class Host {
       pid: 1,
       taps: [`tap-${name}`],
       released: false,
+      isKnown: true,
       breaks: [],
       replicationError: false,
       hungSince: null,

@@ -193,6 +193,8 @@ describe('the life of a VM', () => {
     agents.host('host1').set('demo', { disk: { ...aReport(1).disk, localError: true } });
     await phase('verdict');
     await clock.advance(100);
+    // With a disk that still fails it could take nobody's place.
+    agents.host('host1').set('demo', { disk: { ...aReport(1).disk, localError: false } });
     agents
       .host('host2')
       .set('demo', { qemu: { kind: 'dead', born: record()?.primary?.born ?? epoch(0), why: 'killed', guestShutdown: false } });
