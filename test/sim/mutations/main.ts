@@ -119,10 +119,11 @@ function attempt(folder: string, data: Attempt, seconds: number): Promise<Said |
   return new Promise((resolve, reject) => {
     const worker = new Worker(join(folder, 'test/sim/mutations/trial.js'), { workerData: data });
     const end = (said: Said | null): void => {
+      clearTimeout(timer);
       void worker.terminate();
       resolve(said);
     };
-    AbortSignal.timeout(Math.ceil(seconds * 1_000)).addEventListener('abort', () => end(null), { once: true });
+    const timer = setTimeout(() => end(null), Math.ceil(seconds * 1_000));
     worker.once('message', end);
     worker.once('error', reject);
   });

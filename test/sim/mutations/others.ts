@@ -47,7 +47,7 @@ export const OTHER_MUTATIONS: readonly Mutation[] = [
       },
     ],
     story: "the primary's disk fails, and the secondary dies as it wins",
-    seed: 1,
+    seed: 2,
     violation: 'what a client was told',
   },
   {

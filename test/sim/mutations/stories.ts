@@ -195,9 +195,12 @@ export const STORIES: Readonly<Record<string, Story>> = {
     ],
     { lastsMs: 9_000, setup: { hosts: ['h1', 'h2'], members: true } },
   ),
-  "the primary's disk fails, and the secondary dies as it wins": story(['0 bad-disk primary', '0 on -> verdict@ : kill primary'], {
-    lastsMs: 5_000,
-  }),
+  "the primary's disk fails, and the secondary dies as it wins": story(
+    ['0 bad-disk primary', '0 on -> verdict@ : kill primary', '2000 mend-disks'],
+    {
+      lastsMs: 5_000,
+    },
+  ),
   'the winner dies in the moment of its verdict': story(
     ['0 cut-both repl host-primary host-secondary', '0 on -> verdict@ : kill primary'],
     { lastsMs: 4_000, spec: { checkpointDelayMs: 1_000 } },
