@@ -70,7 +70,7 @@ export const COORDINATOR_MUTATIONS: readonly Mutation[] = [
         file: LOOP,
         find: 'const saved = await save(vm, state, view, decision, stored?.modRevision ?? 0, wanted.modRevision);',
         replace:
-          "if (decision.kind === 'save') orderNow(vm, state, view, decision.record, wanted.value);\n    const saved = await save(vm, state, view, decision, stored?.modRevision ?? 0, wanted.modRevision);",
+          "if (decision.kind === 'save') orderNow(state, view, decision.record, wanted.value);\n    const saved = await save(vm, state, view, decision, stored?.modRevision ?? 0, wanted.modRevision);",
       },
     ],
     story: 'primary killed while the store is away',
