@@ -5,9 +5,9 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { describeCapture, startCaptures } from '../../../deploy/lab/capture/captures.js';
 import { startNoise } from '../../../deploy/lab/capture/noise.js';
 import { cutLinks, mendLinks } from '../../../deploy/lab/network.js';
-import { LINKS, type HostPlan, type LabPlan } from '../../../deploy/lab/plan.js';
+import { LINKS, members, type HostPlan, type LabPlan } from '../../../deploy/lab/plan.js';
 import { identify, sendSignal } from '../../../deploy/lab/process-identity.js';
-import { startDaemon } from '../../../deploy/lab/processes.js';
+import { pauseDaemon, resumeDaemon, startDaemon } from '../../../deploy/lab/processes.js';
 import { startProber, type Prober } from '../../../deploy/lab/prober.js';
 import { livingQemus } from '../../../deploy/lab/qemus.js';
 import { recordOf } from '../../../deploy/lab/lab.js';
@@ -28,6 +28,8 @@ interface Fault {
 }
 
 const CALM_ANSWERS = 40;
+/** Several times what an agent has from its own suspicion to the silence of its side, and less than the leader's lease. */
+const UNDECIDED_MS = 1_500;
 
 const signal =
   (name: NodeJS.Signals) =>
@@ -68,10 +70,28 @@ const faults: readonly Fault[] = [
     strike: (plan, host) => cutLinks(plan, host, ['replication']),
     mend: (plan, host) => mendLinks(plan, host, ['replication']),
   },
+  {
+    // A verdict that comes at once would hide whether anything was silenced before it.
+    what: 'its link is cut and nobody decides',
+    role: 'primary',
+    goesOn: 'primary',
+    suspects: ['primary', 'secondary'],
+    strike: async (plan, host) => {
+      members(plan).forEach((each) => pauseDaemon(plan, each, 'coordinator'));
+      try {
+        await cutLinks(plan, host, ['replication']);
+        const until = performance.now() + UNDECIDED_MS;
+        await waitFor(() => performance.now() >= until, { what: 'the end of the pause', boundMs: 2 * UNDECIDED_MS });
+      } finally {
+        members(plan).forEach((each) => resumeDaemon(plan, each, 'coordinator'));
+      }
+    },
+    mend: (plan, host) => mendLinks(plan, host, ['replication']),
+  },
   { what: 'its primary hangs', role: 'primary', goesOn: 'secondary', suspects: [], strike: signal('SIGSTOP'), mend: nothing },
   { what: 'its secondary hangs', role: 'secondary', goesOn: 'primary', suspects: [], strike: signal('SIGSTOP'), mend: nothing },
   {
-    what: "its primary's host goes dark",
+    what: 'the host of its primary goes dark',
     role: 'primary',
     goesOn: 'secondary',
     suspects: ['primary', 'secondary'],
@@ -79,7 +99,7 @@ const faults: readonly Fault[] = [
     mend: reboot,
   },
   {
-    what: "its secondary's host goes dark",
+    what: 'the host of its secondary goes dark',
     role: 'secondary',
     goesOn: 'primary',
     suspects: ['primary', 'secondary'],

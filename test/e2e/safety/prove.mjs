@@ -64,7 +64,11 @@ function failsWithout(rule) {
   const its = failed.find((each) => `${each.fullName} ${each.title}`.includes(rule.test.name));
   if (its !== undefined) return { proven: true, said: String(its.failureMessages[0]).split('\n')[0] };
   const others = failed.map((each) => `another test failed: ${each.title}: ${String(each.failureMessages[0]).split('\n')[0]}`);
-  return { proven: false, said: others[0] ?? `${results.filter((each) => each.status === 'passed').length} tests passed` };
+  const passed = results.filter((each) => each.status === 'passed').length;
+  return {
+    proven: false,
+    said: others[0] ?? (passed === 0 ? 'no test has that name, or its cluster did not come up' : `${passed} passed`),
+  };
 }
 
 const wanted = process.argv.slice(2).map(Number);

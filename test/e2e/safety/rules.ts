@@ -145,7 +145,7 @@ export const RULES: readonly Rule[] = [
   {
     number: 9,
     rule: 'every way in which the two sides can look has a row that decides it',
-    test: { file: 'test/e2e/cluster/captures.test.ts', name: "its primary's host goes dark' -> nothing leaves" },
+    test: { file: 'test/e2e/cluster/captures.test.ts', name: 'the host of its primary goes dark' },
     needsThoseBefore: false,
     without: [
       {
@@ -158,7 +158,7 @@ export const RULES: readonly Rule[] = [
   {
     number: 10,
     rule: 'what QEMU does not compare is silenced at the host while a pair is suspect',
-    test: { file: 'test/e2e/cluster/captures.test.ts', name: "the replication link is cut' -> nothing leaves" },
+    test: { file: 'test/e2e/cluster/captures.test.ts', name: 'its link is cut and nobody decides' },
     needsThoseBefore: false,
     without: [
       {
