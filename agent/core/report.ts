@@ -136,8 +136,14 @@ export function judgePair(
 function diskReport(view: VmView): DiskReport {
   const { diskId, stampEpoch, state, images } = view.disk;
   const replication = view.seen?.peerDiskError === true ? 'error' : view.replication;
-  const localError = view.seen?.localDiskError === true || view.runstate === 'io-error' || view.mergeFailed;
-  return { diskId, stampEpoch, state, images, replication, localError };
+  return {
+    diskId,
+    stampEpoch,
+    state,
+    images,
+    replication,
+    localError: view.seen?.localDiskError === true || view.runstate === 'io-error' || view.mergeFailed,
+  };
 }
 
 /** The two say the same apart from how long ago things were: then there is nothing to push. */
