@@ -163,8 +163,8 @@ export const RULES: readonly Rule[] = [
     without: [
       {
         file: 'agent/loop/peers.ts',
-        find: "else if (state !== 'unknown') this.#setSilenced(watched, facts.taps);",
-        replace: "else if (state !== 'unknown') this.#setSilenced(watched, []);",
+        find: "else if (state === 'hard' || state === 'silent') this.#setSilenced(watched, facts.taps);",
+        replace: "else if (state === 'hard' || state === 'silent') this.#setSilenced(watched, []);",
       },
     ],
   },
