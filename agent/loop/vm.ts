@@ -77,6 +77,8 @@ export class Vm {
   resync: VmReport['resync'] = null;
   durationsMs: Readonly<Record<string, number>> = {};
   logOffset = 0;
+  /** Resolves when what was last found in QEMU's log is in the journal. */
+  logTaken: Promise<unknown> = Promise.resolve();
   /** When this QEMU last left a pair, or an attempt at one. */
   pairEndedAt: Instant | null = null;
   /** Ends the watch of the QEMU that is here. */
