@@ -69,7 +69,10 @@ export class Peers implements PairWatch {
   start(): void {
     this.#cancel = this.#ports.clock.after(this.#setup.intervalMs, () => this.#beat());
     void this.#ports.silence.open().then((inherited) => {
+      if (this.#stopped) return;
       this.#inherited = inherited;
+      // A doubt that was judged before they were known must keep them, and the first thing asked of the filter would lift them.
+      this.#judgeAll(this.#pairs());
       this.#opened = true;
       this.#settleSilence();
     });
