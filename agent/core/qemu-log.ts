@@ -11,6 +11,23 @@ export function saysUnpromotable(text: string): string | null {
   return text.split('\n').find((line) => FAILED_LOAD.some((pattern) => pattern.test(line))) ?? null;
 }
 
+/**
+ * Why a secondary has left the loop that takes checkpoints in: each of these is written as it is left, right before COLO_EXIT (migration/colo.c). The
+ * first was read on real QEMU 11.1 after a SIGKILL of the primary.
+ */
+const LEFT_COLO = [
+  /Can't (receive|send) COLO message/,
+  /Got unknown COLO message/,
+  /Unexpected COLO message/,
+  /Failed to get value for COLO message/,
+  /error while loading state for instance \S+ of device 'ram'/i,
+];
+
+/** A QEMU that has been a secondary from its start has left COLO, and no checkpoint is half loaded. */
+export function saysColoLeft(text: string): boolean {
+  return LEFT_COLO.some((pattern) => pattern.test(text));
+}
+
 /** The last line that QEMU wrote, cut to a readable length; null = it wrote nothing. */
 export function lastWords(text: string): string | null {
   const line = text

@@ -146,12 +146,14 @@ async function partFromPrimary(vm: Vm, task: Task): Promise<ActionResult | null>
   if (born === undefined) return failed('secondary-failover', 'QEMU is gone');
   const done = await runSteps(vm, task, secondaryParting);
   if (done.kind === 'ended') {
-    // COLO_EXIT is said once. An agent that was not there when it was said looks at the guest: one that runs is not in the middle of a
-    // checkpoint, because a secondary stands still from a checkpoint's beginning to its end, and no new one can begin after the yank.
+    // COLO_EXIT is said once. An agent that was not there when it was said reads in QEMU's log that COLO was left, or looks at the guest: one
+    // that runs is not in the middle of a checkpoint, because a secondary stands still from a checkpoint's beginning to its end, and no new
+    // one can begin after the yank. Where the primary died in a checkpoint the guest stands still for good, and only the log tells.
     await lookNow(vm);
-    const missed = vm.seen?.sawBegin !== true;
-    const runs = missed && vm.facts?.running === true && vm.facts.runstate === 'running' && vm.situation() === 'secondary';
-    if (!runs) return done.result;
+    await readQemuLog(vm, born);
+    const isSecondary = vm.situation() === 'secondary';
+    const runs = vm.seen?.sawBegin !== true && vm.facts?.running === true && vm.facts.runstate === 'running';
+    if (!isSecondary || !(runs || vm.coloLeftInLog)) return done.result;
     vm.ports.log.warn({ vm: vm.name, born }, 'colo-exit-inferred');
     await vm.saveQemu(born, () => ({ coloExited: true }));
   }

@@ -1,6 +1,6 @@
 // Reads on in a QEMU's own log. QEMU says only there that a checkpoint did not load, and such a QEMU must never run the guest.
 
-import { saysUnpromotable } from '../core/qemu-log.js';
+import { saysColoLeft, saysUnpromotable } from '../core/qemu-log.js';
 import type { Epoch } from '../../shared/core/ids.js';
 import type { Vm } from './vm.js';
 
@@ -8,6 +8,7 @@ import type { Vm } from './vm.js';
 export async function readQemuLog(vm: Vm, born: Epoch): Promise<void> {
   const read = vm.ports.qemus.readLog(vm.paths(born).logFile, vm.logOffset);
   vm.logOffset = read.offset;
+  if (saysColoLeft(read.text)) vm.coloLeftInLog = true;
   const line = saysUnpromotable(read.text);
   if (line !== null && vm.qemu?.unpromotable === null) {
     vm.ports.log.error({ vm: vm.name, line }, 'unpromotable');

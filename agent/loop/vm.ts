@@ -77,6 +77,8 @@ export class Vm {
   resync: VmReport['resync'] = null;
   durationsMs: Readonly<Record<string, number>> = {};
   logOffset = 0;
+  /** QEMU's log says that it has left COLO. */
+  coloLeftInLog = false;
   /** Resolves when what was last found in QEMU's log is in the journal. */
   logTaken: Promise<unknown> = Promise.resolve();
   /** When this QEMU last left a pair, or an attempt at one. */
@@ -265,6 +267,7 @@ export class Vm {
     this.hungSince = null;
     this.mainLoopSilentSince = null;
     this.logOffset = 0;
+    this.coloLeftInLog = false;
     this.pairEndedAt = null;
     this.resync = null;
   }

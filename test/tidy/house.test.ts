@@ -10,6 +10,7 @@ const LONGEST_TEST = 500;
 /** Where a test may use timers, and why. */
 const MAY_USE_TIMERS: Readonly<Record<string, string>> = {
   'test/support/wait.ts': 'the bounded wait that all others use',
+  'test/sim/mutations/main.ts': 'the bound of a search that runs in a thread of its own',
   'test/e2e/procedures/client.ts': 'a client that asks the guest with a period',
 };
 

@@ -190,6 +190,8 @@ export class SimPair implements Pair {
     if (this.#exited[mode] || !qemu.alive) return;
     this.#exited[mode] = true;
     qemu.release('migration');
+    if (mode === 'secondary' && reason === 'error')
+      qemu.machine.writeLog(qemu.logFile, "qemu-system-x86_64: Can't receive COLO message: Input/output error");
     qemu.after(qemu.world.rng.between(0.5, 20), () => qemu.emit('COLO_EXIT', { mode, reason }));
   }
 

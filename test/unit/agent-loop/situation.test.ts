@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { ACTIONS, givesWay, plan, PLANS, SITUATIONS } from '../../../agent/core/plan.js';
 import { proofFailures } from '../../../agent/core/proof.js';
-import { lastWords, saysUnpromotable } from '../../../agent/core/qemu-log.js';
+import { lastWords, saysColoLeft, saysUnpromotable } from '../../../agent/core/qemu-log.js';
 import { judgePair } from '../../../agent/core/report.js';
 import { seeEvent } from '../../../agent/core/seen.js';
 import { hasMergeFailed, isMerging, situationOf, type Looked } from '../../../agent/core/situation.js';
@@ -261,6 +261,15 @@ describe("QEMU's standard error", () => {
   it('that says the stream was cut in the middle of RAM -> does not', () => {
     expect(saysUnpromotable("qemu: error while loading state for instance 0x0 of device 'ram': -5")).toBeNull();
     expect(saysUnpromotable("qemu: Can't receive COLO message: Input/output error")).toBeNull();
+  });
+
+  it('of a secondary whose primary was killed, as QEMU 11.1 wrote it -> says that COLO was left', () => {
+    const before =
+      "2026-11-26T18:10:02.162880Z qemu-system-x86_64: Unable to connect character device red1: Failed to connect to '10.99.0.1:29183': Connection refused\n";
+    expect(saysColoLeft(before)).toBe(false);
+    expect(saysColoLeft(`${before}2026-11-26T18:10:11.552528Z qemu-system-x86_64: Can't receive COLO message: Input/output error\n`)).toBe(
+      true,
+    );
   });
 
   it('-> gives its last line as last words', () => {
