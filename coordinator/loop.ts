@@ -150,7 +150,7 @@ export function runCoordinator(
       failoversPerHour: options.failoversPerHour ?? FAILOVERS_PER_HOUR,
       hosts: catalogue.hosts(),
       links: agents.links(),
-      records: recordsNow(vm),
+      ...recordsNow(vm),
     };
     const { view, memory } = assemble(known, wanted.value, record, state.memory);
     state.memory = memory;
@@ -163,11 +163,17 @@ export function runCoordinator(
     return saved !== 'nothing';
   }
 
-  /** Other VMs as they are about to be: two that choose their ports in one moment must not choose the same. */
-  function recordsNow(vm: string): Map<string, VmRecord> {
+  /** Other VMs as they are about to be: two that choose their ports in one moment must not choose the same, nor those that one of them is leaving. */
+  function recordsNow(vm: string): Pick<Known, 'records' | 'replaced'> {
     const records = new Map([...catalogue.records()].map(([name, each]) => [name, each.value]));
-    for (const [name, { saving }] of states) if (saving !== null && name !== vm) records.set(name, saving);
-    return records;
+    const replaced: VmRecord[] = [];
+    for (const [name, { saving }] of states) {
+      if (saving === null || name === vm) continue;
+      const stored = records.get(name);
+      if (stored !== undefined) replaced.push(stored);
+      records.set(name, saving);
+    }
+    return { records, replaced };
   }
 
   async function save(

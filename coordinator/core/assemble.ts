@@ -19,6 +19,8 @@ export interface Known {
   readonly hosts: ReadonlyMap<string, { readonly key: HostKey; readonly leased: boolean }>;
   readonly links: ReadonlyMap<string, HostLink>;
   readonly records: ReadonlyMap<string, VmRecord>;
+  /** Records that are being replaced at this moment: whether their ports become free is not known yet. */
+  readonly replaced?: readonly VmRecord[];
 }
 
 /** A VM that was never started. */
@@ -82,7 +84,9 @@ export function assemble(
     doubtMs: sinceMs(memory.doubtSince, now),
     durationsMs: memory.durationsMs,
     portBlocksTaken: new Set(
-      [...known.records.values()].filter((each) => each.vm !== record.vm && each.ports !== null).map((each) => each.ports?.migration ?? 0),
+      [...known.records.values(), ...(known.replaced ?? [])]
+        .filter((each) => each.vm !== record.vm && each.ports !== null)
+        .map((each) => each.ports?.migration ?? 0),
     ),
     portRange: known.portRange,
     failoversPerHour: known.failoversPerHour,

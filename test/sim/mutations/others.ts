@@ -97,8 +97,8 @@ export const OTHER_MUTATIONS: readonly Mutation[] = [
     changes: [
       {
         file: 'coordinator/loop.ts',
-        find: 'if (saving !== null && name !== vm) records',
-        replace: 'if (saving !== null && name === vm) records',
+        find: 'if (saving === null || name === vm) continue;',
+        replace: 'if (saving === null || name !== vm) continue;',
       },
     ],
     story: 'the pairs of two VMs are made in one moment',
