@@ -79,7 +79,9 @@ export function freshPorts(view: VmView): Result<Ports, string> {
   const { first, last } = view.portRange;
   const blocks = Math.floor((last - first + 1) / PORT_BLOCK);
   const before = view.record.ports === null ? startingBlock(view, blocks) : Math.floor((view.record.ports.migration - first) / PORT_BLOCK);
-  for (let step = 1; step <= blocks; step += 1) {
+  // The one that was used last comes again only after another one.
+  const choices = view.record.ports === null ? blocks : blocks - 1;
+  for (let step = 1; step <= choices; step += 1) {
     const base = first + ((((before + step) % blocks) + blocks) % blocks) * PORT_BLOCK;
     if (!view.portBlocksTaken.has(base)) return ok(portsAt(base, view.wanted.spec.nics.length));
   }

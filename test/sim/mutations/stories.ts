@@ -174,7 +174,7 @@ export const STORIES: Readonly<Record<string, Story>> = {
       `${3_000 * k + 1_500} protect yes demo`,
       `${3_000 * k + 1_500} protect yes other`,
     ]),
-    { lastsMs: 12_000, setup: { hosts: ['h1', 'h2'], portBlocks: 3, vms: [aVm('demo'), aVm('other')] } },
+    { lastsMs: 12_000, setup: { hosts: ['h1', 'h2'], portBlocks: 4, vms: [aVm('demo'), aVm('other')] } },
   ),
   'what the watches are at is compacted': story(
     ['0 freeze-watch c1 350', '0 freeze-watch c2 350', '0 freeze-watch c3 350', '10 want stopped', '100 compact'],
