@@ -9,6 +9,7 @@ import { missingFrom } from '../qemu/content.js';
 import type { Qemu } from '../qemu/shapes.js';
 import { diskProblem } from './guests.js';
 import type { Observed } from './observed.js';
+import type { Releases } from './releases.js';
 
 /** Rows in which the loser of a verdict that was not carried out is named in its place. */
 const REVERSALS: ReadonlySet<string> = new Set(['winner-gone', 'winner-unfit']);
@@ -16,6 +17,7 @@ const REVERSALS: ReadonlySet<string> = new Set(['winner-gone', 'winner-unfit']);
 export class Records {
   readonly #world: Observed;
   readonly #hurt: ReadonlySet<string>;
+  readonly #releases: Releases;
   /** Records by VM in the order of their edges, as text. */
   readonly #edges = new Map<string, string[]>();
   /** The last record that was saved, by key, as text and as read. */
@@ -26,9 +28,10 @@ export class Records {
   /** Highest epoch that was ever written, by uid. */
   readonly #highest = new Map<string, number>();
 
-  constructor(world: Observed, hurt: ReadonlySet<string>) {
+  constructor(world: Observed, hurt: ReadonlySet<string>, releases: Releases) {
     this.#world = world;
     this.#hurt = hurt;
+    this.#releases = releases;
   }
 
   stored(key: string, value: string | null, before: string | null, by: string | null): void {
@@ -136,6 +139,8 @@ export class Records {
     if (before.phase !== 'protected' && before.phase !== 'verdict') return;
     // A winner that has released may have answered, and then no other copy counts, whatever it knows.
     if (this.#journalOf(before.vm, before.primary)?.aloneSince === before.epoch) return;
+    // Nor where nobody can say that it has not: its agent was gone in the middle, or never heard what became of a step that lets output go.
+    if (before.phase === 'verdict' && this.#releases.isDoubtful(before.vm, before.primary, before.epoch)) return;
     const sides = [before.primary, before.secondary].map((side) => qemuOf(this.#world, before.vm, side));
     if (sides.some((each) => each?.block.replicationError === true)) return;
     const given = this.#world.clients.get(before.vm)?.given ?? [];

@@ -7,9 +7,11 @@ import type { Order, OrderAnswer } from '../../../shared/core/model.js';
 import type { Machine } from '../qemu/shapes.js';
 import type { Qemu } from '../qemu/shapes.js';
 import type { HostEvents } from '../qemu/host-ports.js';
+import type { Life } from '../world/life.js';
 import type { Observed } from './observed.js';
 import { Guests } from './guests.js';
 import { Records } from './records.js';
+import { Releases } from './releases.js';
 import { Words } from './words.js';
 
 /** Something that a process said or did, for coverage. */
@@ -25,13 +27,15 @@ export class Watchers implements HostEvents {
   /** What agents say of their pairs. */
   readonly words: Words;
   readonly #world: Observed;
+  readonly #releases: Releases;
   readonly #records: Records;
   readonly #guests: Guests;
   #dirty = false;
 
   constructor(world: Observed) {
     this.#world = world;
-    this.#records = new Records(world, this.hurt);
+    this.#releases = new Releases(world);
+    this.#records = new Records(world, this.hurt, this.#releases);
     this.#guests = new Guests(world);
     this.words = new Words(world, this.hurt);
   }
@@ -75,6 +79,17 @@ export class Watchers implements HostEvents {
     this.#world.violate(`${host} accepted ${order.goal.kind} of term ${order.term} epoch ${order.epoch} before it was on its disk`);
   }
 
+  /** A process of the product begins. */
+  began(life: Life): void {
+    this.words.began(life);
+    if (life.name.startsWith('agent ')) this.#releases.agentBegins(life.machine);
+  }
+
+  /** An agent sends a command that is no question. */
+  told(qemu: Qemu, command: string): void {
+    this.#releases.told(qemu, command);
+  }
+
   sent(qemu: Qemu, k: number, v: number): void {
     this.#world.clients.get(qemu.vm)?.answered(qemu, k, v);
   }
@@ -84,6 +99,7 @@ export class Watchers implements HostEvents {
     if (now === undefined) return;
     this.#isOurs(machine, now);
     this.words.journalled(machine, vm);
+    this.#releases.journalled(machine, vm);
     if (before === null) return;
     if (now.term < before.term || now.epoch < before.epoch) {
       this.#world.violate(

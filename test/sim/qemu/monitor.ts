@@ -66,7 +66,10 @@ export class SimMonitor implements Monitor, EventSink {
     if (signal?.aborted === true)
       return Promise.resolve(fail({ kind: 'refused', errorClass: 'Client', description: 'given up before it was sent' }));
     const asks = isQuestion(command);
-    if (!asks && !oob) this.#qemu.world.note(`${this.#life.name} -> ${this.#qemu.name} ${command}${brief(args)}`);
+    if (!asks && !oob) {
+      this.#qemu.world.note(`${this.#life.name} -> ${this.#qemu.name} ${command}${brief(args)}`);
+      this.#qemu.world.told(this.#qemu, command);
+    }
     if (asks && command !== 'qom-set' && this.#isIdle() && this.#qemu.world.rng.chance(ANSWERED_AT_ONCE)) {
       const reply = runCommand(this.#qemu, command, args);
       if (reply !== 'held') return Promise.resolve(answerOf(reply));

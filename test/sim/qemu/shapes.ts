@@ -20,6 +20,8 @@ export interface QemuWorld {
   note(text: string): void;
   /** Tells the invariants that something changed that they look at. */
   touched(): void;
+  /** An agent sends this QEMU a command that is no question; nobody knows yet what comes of it. */
+  told(qemu: Qemu, command: string): void;
   /** A frame with payload left towards the client. */
   sent(qemu: Qemu, k: number, v: number): void;
   /** The filter at a host's taps lets other taps pass than before. */

@@ -81,6 +81,7 @@ export class World {
       machineAt: (address) => [...this.machines.values()].find((each) => each.address === address) ?? null,
       note: (text) => this.note(text),
       touched: () => this.watchers.touch(),
+      told: (qemu, command) => this.watchers.told(qemu, command),
       sent: (qemu, k, v) => this.watchers.sent(qemu, k, v),
       silenced: (machine, before) => this.watchers.words.silenced(machine, before),
     };
@@ -344,7 +345,7 @@ export class World {
         },
       },
     );
-    this.watchers.words.began(life);
+    this.watchers.began(life);
     return life;
   }
 }
