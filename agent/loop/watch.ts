@@ -80,6 +80,8 @@ class Watch {
       onStray: (stray) => log.debug({ vm: vm.name, stray: stray.kind }, 'qmp-stray-answer'),
     };
     const connected = await qemus.connect(vm.sockets(this.#born), handlers, CONNECT_MS, this.#signal);
+    // What becomes of a call to a QEMU that has ended meanwhile says nothing about the one that may run in its place.
+    if (!connected.ok && this.#over) return null;
     if (!connected.ok) {
       // Something listens and does not greet: a main loop that hangs cannot negotiate.
       if (connected.error.kind === 'lost' && !vm.launching) this.#hung(startedAt);
