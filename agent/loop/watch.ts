@@ -203,6 +203,12 @@ class Watch {
     const now = vm.ports.clock.now();
     vm.facts = facts;
     if (vm.seen === null) return;
+    // Nor is SHUTDOWN said twice. With -no-shutdown this is how QEMU stands after its guest has powered off, and after nothing else: a
+    // signal and `quit` end it.
+    if (facts.runstate === 'shutdown' && !vm.seen.guestShutdown) {
+      vm.seen = { ...vm.seen, guestShutdown: true };
+      if (vm.qemu?.guestShutdown === false) void vm.saveQemu(this.#born, () => ({ guestShutdown: true }));
+    }
     // An agent that was not there when COLO began learns it here.
     const inColo = facts.colo.mode !== 'none' && facts.migration.status === 'colo' && vm.seen.coloExit === null;
     if (inColo && vm.seen.coloSince === null) vm.seen = { ...vm.seen, coloSince: now };
