@@ -177,9 +177,11 @@ export class SimBlock implements Block {
       if (!job.channel.isOpen(qemu)) return this.#jobFailed();
       if (!job.channel.isSilent()) job.offset = Math.min(job.length, job.offset + qemu.maxBandwidthBytes * (COPY_TICK_MS / 1_000));
       if (job.offset < job.length) return this.#copyOn(job);
+      const { machine, block } = job.channel.peerOf(qemu);
+      // A write that the target refuses ends the job, as `on-target-error=report` says: it never becomes ready.
+      if (block.image.bad || machine.isFull) return this.#jobFailed();
       job.ready = true;
-      const target = job.channel.peerOf(qemu).block.image;
-      if (!target.bad && !job.channel.peerOf(qemu).machine.isFull) target.content = this.image.content;
+      block.image.content = this.image.content;
       qemu.emit('BLOCK_JOB_READY', { device: job.id, type: 'mirror' });
     });
   }
