@@ -1,6 +1,7 @@
 // Rows for the making of a pair: a spare is chosen, both sides prove the pair, or the attempt is given up.
 
 import { PROTECT_FLOOR_MS, START_MS } from '../../shared/core/limits.js';
+import type { VmRecord } from '../../shared/core/model.js';
 import { backoffMs, deathOf, diedAlone, diskOf } from './aftermath.js';
 import { freshPorts, placeSecondary } from './placement.js';
 import { holdDownMs } from './transitions-budget.js';
@@ -53,7 +54,7 @@ export const syncRows: readonly Row[] = [
     to: 'stopped',
     why: 'The primary died before the pair was made. The half-made secondary is torn and is never promoted.',
     when: (view) => view.a?.qemu === 'dead' && view.a.report?.qemu.kind === 'dead',
-    act: (view) => diedAlone(view, deathOf(view.a) ?? 'the primary died during the copy'),
+    act: (view) => diedAlone(view, deathOf(view.a) ?? 'the primary died during the copy', view.record.disk === null ? coldDeath(view) : {}),
   },
   {
     name: 'attempt-failed',
@@ -86,6 +87,14 @@ function giveUp(view: VmView, why: string): Change {
     failedAttempts: view.record.failedAttempts + 1,
     lastError: why,
   });
+}
+
+/**
+ * Out of a cold start no disk is named yet. The guest may have run on the primary's, so that one is valid from now on (SAFETY 5), and what fails again and
+ * again is paused like any start.
+ */
+function coldDeath(view: VmView): Partial<VmRecord> {
+  return { disk: view.a === null ? null : diskOf(view.a, view.record), failedAttempts: view.record.failedAttempts + 1 };
 }
 
 /** A guest that is stopped for its copy, or whose writes wait for the new secondary, must not stand still for a link that is cut. */
