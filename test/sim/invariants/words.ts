@@ -88,7 +88,8 @@ export class Words {
   #mayBeHeard(machine: Machine, tap: string): void {
     for (const vm of machine.vmJournals.keys()) {
       const side = sideOf(machine, vm);
-      if (side === null || !side.taps.includes(tap)) continue;
+      // A guest that has powered off sends nothing, whatever an earlier agent thought of its pair.
+      if (side === null || !side.taps.includes(tap) || side.qemu.runstate === 'shutdown') continue;
       const told = this.#told.get(`${machine.name} ${vm}`);
       if (told?.life.alive === true && (told.state === 'ok' || told.state === 'none')) continue;
       this.#world.violate(
