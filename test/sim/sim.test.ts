@@ -1,5 +1,5 @@
 // A short search with fixed seeds, and the stories that people wrote: the real loops of coordinators and agents in a simulated world with
-// faults, with the invariants checked after every event. `npm test` does all stories and 20,000 scenarios, `npm run sim -- --seconds N` more.
+// faults, with the invariants checked after every event. `npm test` does all stories and 5,000 scenarios, `npm run sim -- --seconds N` more.
 
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';

@@ -257,8 +257,8 @@ export const COORDINATOR_MUTATIONS: readonly Mutation[] = [
     changes: [
       {
         file: 'coordinator/core/placement.ts',
-        find: 'for (let step = 1; step <= blocks; step += 1) {',
-        replace: 'for (let step = 0; step <= blocks; step += 1) {',
+        find: 'for (let step = 1; step <= choices; step += 1) {',
+        replace: 'for (let step = 0; step <= choices; step += 1) {',
       },
     ],
     story: 'secondary killed, and a new pair',
