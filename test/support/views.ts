@@ -1,40 +1,13 @@
 // Builders for views, so that a case shows only what differs from a healthy protected pair: primary on host1, secondary on host2, spare host3.
 
 import { diskId, epoch, hostId, incarnation, term, vmUid } from '../../shared/core/ids.js';
-import type { HostKey, PairState, Side, VmRecord, VmReport, VmSpec, VmWanted } from '../../shared/core/model.js';
+import type { HostKey, PairState, Side, VmRecord, VmReport, VmWanted } from '../../shared/core/model.js';
 import { initialRecord } from '../../coordinator/core/assemble.js';
 import { judgeSide, type HostView, type Judged, type SideView, type VmView } from '../../coordinator/core/view.js';
-
-export const GIB = 1024 ** 3;
-
-export function aSpec(change: Partial<VmSpec> = {}): VmSpec {
-  return {
-    name: 'demo',
-    memoryMiB: 96,
-    cpus: 1,
-    machine: 'pc-i440fx-11.1',
-    cpuModel: 'qemu64',
-    accel: 'tcg',
-    disks: [{ sizeBytes: 64 * 1024 * 1024, path: null, source: null }],
-    nics: [{ mac: '52:54:00:77:00:02', bridge: null }],
-    boot: { kind: 'disk' },
-    extraArgs: [],
-    hosts: [],
-    launch: { kind: 'managed' },
-    method: 'stop-copy',
-    checkpointDelayMs: 1000,
-    compareTimeoutMs: 300,
-    expiredScanCycleMs: 100,
-    maxBandwidthBytes: GIB,
-    onPoweroff: 'stop',
-    restart: 'always',
-    shutdownGraceMs: 0,
-    ...change,
-  };
-}
+import { aSpec } from './spec.js';
 
 export function aWanted(change: Partial<VmWanted> = {}): VmWanted {
-  return { uid: vmUid('uid-1'), spec: aSpec(), wanted: 'running', protect: true, ...change };
+  return { uid: vmUid('uid-1'), spec: aSpec({ name: 'demo', shutdownGraceMs: 0 }), wanted: 'running', protect: true, ...change };
 }
 
 export function aSide(host: string, born: number): Side {
@@ -120,7 +93,7 @@ export function aHost(name: string, change: Partial<HostView> = {}): HostView {
     key,
     heard: true,
     leased: true,
-    freeDiskBytes: 100 * GIB,
+    freeDiskBytes: 100 * 2 ** 30,
     peersSilentMs: {},
     report: null,
     sides: 0,

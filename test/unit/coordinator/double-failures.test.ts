@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { diskId } from '../../../shared/core/ids.js';
 import type { DiskReport, VmReport } from '../../../shared/core/model.js';
 import { controlWorld, keys, type ControlWorld } from '../../support/control.js';
-import { aSpec } from '../../support/views.js';
+import { aSpec } from '../../support/spec.js';
 
 const CHAIN = ['/d/active0.qcow2', '/d/hidden0.qcow2', '/d/disk0.raw'];
 const LONG_MS = 120_000;
@@ -125,7 +125,7 @@ describe('solo A, and A dies', () => {
   it('and restart is never -> failed, and nothing is booted', async () => {
     const world = controlWorld();
     open = world;
-    world.define({ spec: aSpec({ restart: 'never' }), protect: false });
+    world.define({ spec: aSpec({ name: 'demo', restart: 'never' }), protect: false });
     await world.phase('solo');
     world.agents.host('host1').killQemu('demo');
     await world.phase('failed');
@@ -137,7 +137,7 @@ describe('solo A, and A dies', () => {
   it('and restart is never, in a pair of which both die -> failed as well', async () => {
     const world = controlWorld();
     open = world;
-    world.define({ spec: aSpec({ restart: 'never' }) });
+    world.define({ spec: aSpec({ name: 'demo', restart: 'never' }) });
     await world.phase('protected');
     dark(world, 'host1', 'host2');
     back(world, 'host1', 'host2');

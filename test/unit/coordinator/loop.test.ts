@@ -3,7 +3,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { epoch } from '../../../shared/core/ids.js';
 import { controlWorld, keys, type ControlWorld } from '../../support/control.js';
-import { aReport, aSpec } from '../../support/views.js';
+import { aSpec } from '../../support/spec.js';
+import { aReport } from '../../support/views.js';
 
 const BOUND_MS = 30_000;
 
@@ -141,7 +142,7 @@ describe('the life of a VM', () => {
 
   it('the guest powers off and the spec says restart -> started again from its own disk', async () => {
     const { define, phase, agents } = make();
-    define({ spec: aSpec({ onPoweroff: 'restart' }) });
+    define({ spec: aSpec({ name: 'demo', onPoweroff: 'restart' }) });
     await phase('protected');
     agents.host('host1').set('demo', { guestShutdown: true });
     await phase('stopping');
