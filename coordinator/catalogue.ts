@@ -6,6 +6,7 @@ import type { Instant } from '../shared/core/ids.js';
 import type { Keys } from '../shared/core/keys.js';
 import type { Cluster, HostKey, VmRecord, VmWanted } from '../shared/core/model.js';
 import type { Result } from '../shared/core/result.js';
+import type { StoreLoss } from '../shared/core/store-loss.js';
 import type { Clock, KeyValue, Log, Snapshot, Store } from '../shared/ports.js';
 
 /** A decoded value with the revision that guards its next change; 0 = the key is absent. */
@@ -15,8 +16,7 @@ export interface Stored<T> {
 }
 
 /** Since when the store is not followed, and what the last attempt said. */
-export interface Lost {
-  readonly detail: string;
+export interface Lost extends StoreLoss {
   readonly at: Instant;
 }
 
@@ -55,7 +55,7 @@ export function followStore(
   let cluster: Cluster | null = null;
   let unreadable: ReadonlyMap<string, string> = new Map();
   let latest: Snapshot | null = null;
-  let lost: Lost | null = { detail: 'it has not answered yet', at: clock.now() };
+  let lost: Lost | null = { kind: 'lost', detail: 'it has not answered yet', at: clock.now() };
   /** Per VM: the revision as of which its record is known, so that an older snapshot never undoes a newer transaction. */
   const recordAsOf = new Map<string, number>();
   /** A value is decoded once, however many snapshots it is in. */
@@ -107,7 +107,7 @@ export function followStore(
   const mirror = store.mirror(keys.all, {
     changed: take,
     health: (state) => {
-      lost = state.kind === 'following' ? null : { detail: state.detail, at: lost?.at ?? clock.now() };
+      lost = state.kind === 'following' ? null : { ...state, at: lost?.at ?? clock.now() };
       handlers.changed(null);
     },
   });

@@ -3,6 +3,7 @@
 
 import type { Instant } from './core/ids.js';
 import type { Result } from './core/result.js';
+import type { StoreLoss } from './core/store-loss.js';
 
 export interface Clock {
   /** Monotonic milliseconds, never stepping back; meaningless outside this process. */
@@ -64,8 +65,8 @@ export interface Snapshot {
 export interface MirrorHandlers {
   /** A newer snapshot: after each (re-)list and after each batch of watch events. Never goes back in revision. */
   changed(snapshot: Snapshot): void;
-  /** The watch was lost, or runs again. While lost, the last snapshot is old. */
-  health(state: { readonly kind: 'following' } | { readonly kind: 'lost'; readonly detail: string }): void;
+  /** The watch was lost, or runs again. While it does not run, the last snapshot is old. */
+  health(state: { readonly kind: 'following' } | StoreLoss): void;
 }
 
 /** Every call has a deadline and rotates over the members; none throws. */

@@ -5,6 +5,7 @@ import type { Epoch, Term } from '../../shared/core/ids.js';
 import { CERTIFICATE_URGENT_MS } from '../../shared/core/limits.js';
 import type { CertificateReport, HostKey, HostReport, Side, TaskReport, VmRecord, VmReport, VmWanted } from '../../shared/core/model.js';
 import { unreachable } from '../../shared/core/assert.js';
+import type { StoreLoss } from '../../shared/core/store-loss.js';
 import { STORE_BEHIND, storeRow } from './transitions-store.js';
 import { isSameSide } from './view.js';
 
@@ -43,7 +44,7 @@ export interface ClusterPicture {
   /** The last one seen, 0 = none. */
   readonly term: Term;
   /** Why the store cannot be followed, so that all the rest is old; null = it is followed. */
-  readonly storeProblem: string | null;
+  readonly storeProblem: StoreLoss | null;
   readonly vms: readonly VmPicture[];
   readonly hosts: readonly HostPicture[];
   readonly coordinators: readonly { readonly name: string; readonly address: string }[];
@@ -265,18 +266,30 @@ function describeTask(task: TaskReport): string {
 
 /** The one that matters most: without the store nothing is decided, and without a leader neither. */
 function problemOf(picture: ClusterPicture): Summary['problem'] {
-  if (picture.storeProblem !== null) {
-    return {
-      kind: 'store',
-      text: `no etcd quorum (${picture.storeProblem}): guests go on, decisions wait, and this is the last known state`,
-    };
-  }
+  if (picture.storeProblem !== null) return problemOfStore(picture.storeProblem);
   if (picture.leader === null) return { kind: 'leader', text: 'no coordinator leads: guests go on, decisions wait' };
   const unknown = unknownQemus(picture.hosts, picture.vms);
   const wrong = [...(picture.storeDoubt === null ? [] : [picture.storeDoubt]), ...picture.unreadable, ...unknown];
   if (wrong.length > 0) return { kind: 'data', text: wrong.join('; ') };
   const urgent = certificatesOf(picture).flatMap((each) => certificateProblem(each, picture.wallMs) ?? []);
   return urgent.length === 0 ? null : { kind: 'certificate', text: urgent.join('; ') };
+}
+
+/** An outage ends by itself. An older store does not, and is one that knows less than the hosts, until somebody has done something about it. */
+function problemOfStore({ kind, detail }: StoreLoss): Summary['problem'] {
+  switch (kind) {
+    case 'lost':
+      return { kind: 'store', text: `no etcd quorum (${detail}): guests go on, decisions wait, and this is the last known state` };
+    case 'older':
+      return {
+        kind: 'data',
+        text:
+          `etcd went back in time (${detail}): it was restored, or is another one. Guests go on, nothing is decided, and this is the state of ` +
+          'before. If it is to stay so: systemctl restart colo-coordinator on every machine that has one, then coloctl recover',
+      };
+    default:
+      return unreachable(kind);
+  }
 }
 
 function certificatesOf({ certificate, hosts }: ClusterPicture): readonly CertificateReport[] {

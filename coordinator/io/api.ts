@@ -4,15 +4,16 @@
 
 import { status, type handleUnaryCall, type ServerWritableStream } from '@grpc/grpc-js';
 import type { GetStatusRequest, CoordinatorServiceServer, Status, Vm } from '../../shared/gen/colo/v1/coordinator.js';
-import type { Instant } from '../../shared/core/ids.js';
 import { LEASE_TTL_MS } from '../../shared/core/limits.js';
 import type { Keys } from '../../shared/core/keys.js';
 import type { CertificateReport } from '../../shared/core/model.js';
 import { fail, ok, type Result } from '../../shared/core/result.js';
+import type { StoreLoss } from '../../shared/core/store-loss.js';
 import { callerOf } from '../../shared/io/rpc/guard.js';
 import { historyToWire } from '../../shared/io/wire/history.js';
 import { specFromWire } from '../../shared/io/wire/spec.js';
 import type { Clock, Log, Random, Snapshot, Store } from '../../shared/ports.js';
+import type { Lost } from '../catalogue.js';
 import { summarize, summarizeVm, type ClusterPicture, type LastDecision, type Summary } from '../core/summary.js';
 import type { Wish } from '../core/definition-rules.js';
 import type { LeadershipState } from '../leadership.js';
@@ -35,7 +36,7 @@ export interface ApiWorld {
   /** Where ports of attempts are taken from. */
   readonly portRange: { readonly first: number; readonly last: number };
   /** The mirror of everything under the prefix. `lost` says why and since when it is not followed; null = it is. */
-  mirror(): { readonly snapshot: Snapshot | null; readonly lost: { readonly detail: string; readonly at: Instant } | null };
+  mirror(): { readonly snapshot: Snapshot | null; readonly lost: Lost | null };
   links(): ReadonlyMap<string, HostLink>;
   leadership(): LeadershipState;
   readonly failoversPerHour: number;
@@ -90,13 +91,14 @@ export function createApi(world: ApiWorld): Api {
     };
   }
 
-  function storeProblem({ snapshot, lost }: ReturnType<ApiWorld['mirror']>): string | null {
-    if (snapshot === null) return lost?.detail ?? 'it has not answered since this coordinator started';
-    // A watch that moves to another member is lost for a moment, and no news.
-    if (lost !== null && clock.now() - lost.at > STORE_PATIENCE_MS) return lost.detail;
+  function storeProblem({ snapshot, lost }: ReturnType<ApiWorld['mirror']>): StoreLoss | null {
+    const silence = (detail: string): StoreLoss => ({ kind: 'lost', detail });
+    if (snapshot === null) return lost ?? silence('it has not answered since this coordinator started');
+    // A watch that moves to another member is lost for a moment, and no news. An older store is, and does not pass.
+    if (lost !== null && (lost.kind === 'older' || clock.now() - lost.at > STORE_PATIENCE_MS)) return lost;
     const answered = store.lastAnswerAt();
     const silentMs = answered === null ? null : clock.now() - answered;
-    return silentMs !== null && silentMs > LEASE_TTL_MS ? `no member has answered for ${Math.round(silentMs / 1_000)} s` : null;
+    return silentMs !== null && silentMs > LEASE_TTL_MS ? silence(`no member has answered for ${Math.round(silentMs / 1_000)} s`) : null;
   }
 
   const summary = (): Summary => summarize(picture());

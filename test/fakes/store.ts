@@ -28,6 +28,8 @@ export interface FakeEtcd {
   revoke(lease: string): void;
   /** All clients at once: no etcd quorum. Leases do not expire meanwhile, and start anew afterwards, as etcd's do after an election. */
   down(isDown: boolean): void;
+  /** It answers, as an older copy of itself that no mirror follows. */
+  wentBack(): void;
   revision(): number;
   leases(): readonly string[];
 }
@@ -229,6 +231,9 @@ export function fakeEtcd(clock: Clock, minimumTtlMs = 2_000): FakeEtcd {
         if (nowDown) each.handlers.health({ kind: 'lost', detail: 'no etcd quorum' });
         else if (!each.client.isCut) reopen(each);
       }
+    },
+    wentBack: () => {
+      for (const each of mirrors) each.handlers.health({ kind: 'older', detail: `it is at revision 1 and was at ${revision}` });
     },
     revision: () => revision,
     leases: () => [...leases.keys()],

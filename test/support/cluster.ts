@@ -2,13 +2,14 @@
 
 import { aHost as aReadyHost } from './host-facts.js';
 import { status as grpcStatus } from '@grpc/grpc-js';
+import type { Lost } from '../../coordinator/catalogue.js';
 import { createApi } from '../../coordinator/io/api.js';
 import { run } from '../../coordinator/cli/program.js';
 import type { LastDecision } from '../../coordinator/core/summary.js';
 import type { LeadershipState } from '../../coordinator/leadership.js';
 import type { HostLink } from '../../coordinator/core/link.js';
 import { coordinatorKeyCodec, historyCodec, hostKeyCodec, vmRecordCodec, vmWantedCodec } from '../../shared/core/codec.js';
-import { epoch, hostId, instant, term, vmUid, type Instant } from '../../shared/core/ids.js';
+import { epoch, hostId, instant, term, vmUid } from '../../shared/core/ids.js';
 import { keysOf } from '../../shared/core/keys.js';
 import type { HistoryEntry, HostKey, HostReport, VmRecord, VmReport, VmWanted } from '../../shared/core/model.js';
 import { fail, ok } from '../../shared/core/result.js';
@@ -132,7 +133,7 @@ export function aCluster() {
   const decisions = new Map<string, LastDecision>();
   const listeners = new Set<() => void>();
   let snapshot: Snapshot | null = null;
-  let lost: { readonly detail: string; readonly at: Instant } | null = null;
+  let lost: Lost | null = null;
   let doubt: string | null = null;
   let leadership: LeadershipState = { kind: 'leader', term: term(7) };
 
@@ -148,7 +149,7 @@ export function aCluster() {
       listeners.forEach((each) => each());
     },
     health: (health) => {
-      lost = health.kind === 'following' ? null : { detail: health.detail, at: clock.now() };
+      lost = health.kind === 'following' ? null : { ...health, at: clock.now() };
     },
   });
   const api = createApi({

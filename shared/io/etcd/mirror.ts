@@ -5,6 +5,7 @@
 import type { IDuplexStream, IWatchRequest, IWatchResponse } from 'etcd3';
 import { STORE_CALL_MS, WATCH_SILENT_MS } from '../../core/limits.js';
 import type { Instant } from '../../core/ids.js';
+import type { StoreLoss } from '../../core/store-loss.js';
 import type { Clock, KeyValue, Log, MirrorHandlers, Snapshot } from '../../ports.js';
 import { watchSilence } from '../../silence.js';
 import { storeErrorOf } from './errors.js';
@@ -26,6 +27,7 @@ export function openMirror(
   const { clock, log } = ports;
   let last: Snapshot | null = null;
   let following = false;
+  let lastLoss: StoreLoss['kind'] | null = null;
   let closed = false;
   let backoffMs = BACKOFF_FIRST_MS;
   let member: EtcdMember | null = null;
@@ -36,8 +38,7 @@ export function openMirror(
     stop = follow(ports, members, member, prefix, {
       listed: (snapshot) => {
         if (last !== null && snapshot.revision < last.revision) {
-          // Linearizable reads of one store never do this: it is another store, or an older copy of it.
-          return `the store went back from revision ${last.revision} to ${snapshot.revision}`;
+          return { kind: 'older', detail: `it is at revision ${snapshot.revision} and was at ${last.revision}` };
         }
         if (last === null || snapshot.revision > last.revision) show(snapshot);
         return null;
@@ -56,14 +57,17 @@ export function openMirror(
         for (const each of puts) keys.set(each.key, each);
         show({ revision, keys });
       },
-      ended: (detail, sameMember) => {
+      ended: (loss, sameMember) => {
         if (closed) return;
         if (member !== null && !sameMember) members.doubt(member);
-        if (following) log.warn({ prefix, endpoint: member?.endpoint, detail }, 'mirror-lost');
+        const news = following || loss.kind !== lastLoss;
+        if (news && loss.kind === 'older') log.error({ prefix, endpoint: member?.endpoint, detail: loss.detail }, 'store-older');
+        else if (following) log.warn({ prefix, endpoint: member?.endpoint, detail: loss.detail }, 'mirror-lost');
         following = false;
+        lastLoss = loss.kind;
         stop = clock.after(backoffMs, begin);
         backoffMs = Math.min(backoffMs * 2, BACKOFF_LAST_MS);
-        handlers.health({ kind: 'lost', detail });
+        handlers.health(loss);
       },
     });
   }
@@ -84,11 +88,11 @@ export function openMirror(
 
 interface Course {
   /** Answers why the list cannot be used, or null. */
-  listed(snapshot: Snapshot): string | null;
+  listed(snapshot: Snapshot): StoreLoss | null;
   opened(): void;
   events(revision: number, puts: readonly KeyValue[], deletes: readonly string[]): void;
   /** Once. `sameMember`: nothing is wrong with the member itself. */
-  ended(detail: string, sameMember: boolean): void;
+  ended(loss: StoreLoss, sameMember: boolean): void;
 }
 
 /** One attempt at one member. Returns what ends it; nothing is told after that. */
@@ -112,9 +116,13 @@ function follow(ports: { readonly clock: Clock }, members: Members, member: Etcd
   }
 
   function end(detail: string, sameMember = false): void {
+    leave({ kind: 'lost', detail }, sameMember);
+  }
+
+  function leave(loss: StoreLoss, sameMember: boolean): void {
     if (over) return;
     finish();
-    course.ended(detail, sameMember);
+    course.ended(loss, sameMember);
   }
 
   async function run(): Promise<void> {
@@ -126,7 +134,7 @@ function follow(ports: { readonly clock: Clock }, members: Members, member: Etcd
     silence.heard();
     members.answered(snapshot.revision);
     const problem = course.listed(snapshot);
-    if (problem !== null) return end(problem);
+    if (problem !== null) return leave(problem, false);
     const opened = await member.watch(client);
     if (over) return opened.cancel();
     stream = opened;

@@ -119,9 +119,9 @@ describe.skipIf(why !== null)('a protected pair whose store', () => {
     await restoreSnapshot(plan, now.snapshot, { bumped: false });
     const wentBack = async (): Promise<boolean> => {
       const seen = await statusOf(plan);
-      return seen?.exit === 5 && /the store went back/.test(seen.status.problem ?? '');
+      return seen?.exit === 4 && /^etcd went back in time/.test(seen.status.problem ?? '');
     };
-    await waitFor(wentBack, { what: 'status "the store went back" with exit 5', boundMs: NOTICED_MS });
+    await waitFor(wentBack, { what: 'status "etcd went back in time" with exit 4', boundMs: NOTICED_MS });
     const isSame = (): boolean => qemusOf(plan, VM).join() === now.pair.qemus.join();
     await staysTrue(isSame, { what: 'QEMUs as they were', boundMs: WATCHED_MS });
     await Promise.all(members(plan).map((host) => restartDaemon(plan, host, 'coordinator')));

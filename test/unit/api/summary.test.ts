@@ -118,7 +118,8 @@ describe('a problem', () => {
   it.each([
     ['nothing wrong', {}, null],
     ['no leader', { leader: null }, 'leader'],
-    ['no store and no leader', { leader: null, storeProblem: 'cut off' }, 'store'],
+    ['no store and no leader', { leader: null, storeProblem: { kind: 'lost', detail: 'cut off' } }, 'store'],
+    ['an older store and no leader', { leader: null, storeProblem: { kind: 'older', detail: 'it is at revision 3 and was at 9' } }, 'data'],
     ['a value that cannot be read', { unreadable: ['/colo/demo/vms/web/record: format 9'] }, 'data'],
   ] as const)('of %s -> %s comes first', (_, change, kind) => {
     expect(summarize(aPicture(change)).problem?.kind ?? null).toBe(kind);

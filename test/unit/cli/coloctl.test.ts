@@ -146,6 +146,21 @@ describe('coloctl status', () => {
     expect(out).toMatch(/^web +protected/m);
   });
 
+  it('while etcd is an older copy of itself -> says so at once and what leads out of it, the state of before, and exit 4', async () => {
+    const cluster = aCluster();
+    cluster.wish(aWish());
+    cluster.record(aRecord());
+    await cluster.settle();
+    cluster.etcd.wentBack();
+    const { out, exit } = await cluster.coloctl(['status']);
+    expect(exit).toBe(4);
+    expect(out).toMatch(
+      /PROBLEM: etcd went back in time \(it is at revision \d+ and was at \d+\).*restart colo-coordinator.*coloctl recover/,
+    );
+    expect(out).not.toContain('quorum');
+    expect(out).toMatch(/^web +protected/m);
+  });
+
   it('while nobody leads -> exit 5', async () => {
     const cluster = aCluster();
     cluster.lead({ kind: 'follower', leader: null, address: null, term: term(7) });

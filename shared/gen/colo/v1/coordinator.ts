@@ -102,8 +102,9 @@ export interface Status {
   /** Which coordinator answered. */
   answeredBy: string;
   /**
-   * Empty = well; store (etcd has no quorum, so what is shown is old), leader (nobody leads), data (a value cannot be read)
-   * or certificate (one has expired or soon will, or newer files are not usable).
+   * Empty = well; store (etcd has no quorum, so what is shown is old), leader (nobody leads), data (a value cannot be read,
+   * or the store is older than it was or knows less than the hosts) or certificate (one has expired or soon will,
+   * or newer files are not usable).
    */
   problemKind: string;
   coordinators: CoordinatorStatus[];
