@@ -5,7 +5,7 @@ import type { VmRecord } from '../../shared/core/model.js';
 import { backoffMs, deathOf, diedAlone, diskOf } from './aftermath.js';
 import { freshPorts, placeSecondary } from './placement.js';
 import { holdDownMs } from './transitions-budget.js';
-import { edge, failedTask, sideAt, type Change, type Row } from './rows.js';
+import { edge, failedTask, sideAt, standsStill, type Change, type Row } from './rows.js';
 import type { VmView } from './view.js';
 
 export const syncRows: readonly Row[] = [
@@ -19,6 +19,7 @@ export const syncRows: readonly Row[] = [
       view.a?.qemu === 'alive' &&
       view.a.report?.qemu.kind === 'alive' &&
       view.a.report.qemu.role === 'alone' &&
+      !standsStill(view.a) &&
       view.a.report.task.kind !== 'running' &&
       view.record.disk?.state === 'clean' &&
       view.epochAgeMs >= Math.max(backoffMs(view.record.failedAttempts), holdDownMs(view)),
