@@ -58,6 +58,20 @@ export const syncRows: readonly Row[] = [
     act: (view) => diedAlone(view, deathOf(view.a) ?? 'the primary died during the copy', view.record.disk === null ? coldDeath(view) : {}),
   },
   {
+    name: 'data-at-risk-syncing',
+    from: ['syncing'],
+    to: 'failed',
+    why: "The primary's own disk failed when its guest was in COLO already, and the attempt fails: the guest was told of writes that are on no whole disk.",
+    when: (view) => attemptFailure(view) !== null && lacksWrites(view),
+    act: (view) =>
+      edge(
+        view,
+        'failed',
+        `data at risk: the disk of the primary on ${view.a?.side.host ?? '?'} fails, and the pair was not made: ${attemptFailure(view) ?? 'unknown'}`,
+        {},
+      ),
+  },
+  {
     name: 'attempt-failed',
     from: ['syncing'],
     to: 'solo',
@@ -109,8 +123,14 @@ function silentLinkMs(view: VmView): number | null {
   return primary.peersSilentMs[secondary.key.replicationAddress] ?? null;
 }
 
+/** Writes of its guest failed on its own disk while the new secondary took them, so that nobody was told. A guest that stands still was not told either. */
+function lacksWrites({ a }: VmView): boolean {
+  return a?.qemu === 'alive' && !standsStill(a) && a.report?.disk.localError === true && a.report.pair.state !== 'none';
+}
+
 function attemptFailure(view: VmView): string | null {
-  if (!view.wanted.protect) return 'protection is no longer wanted';
+  // The secondary is the only whole copy, and is promoted as soon as the pair is proven.
+  if (!view.wanted.protect && !lacksWrites(view)) return 'protection is no longer wanted';
   if (view.b?.qemu === 'dead' && view.b.report?.qemu.kind === 'dead') return deathOf(view.b) ?? 'the new secondary died';
   const failed = failedTask(view.a, view.record) ?? failedTask(view.b, view.record);
   if (failed !== null) return failed;
