@@ -3,6 +3,7 @@
 
 import { ACTION_TABLE } from './loop/actions.js';
 import { refreshDisk } from './loop/disk.js';
+import { makeFailedWriteAgain } from './loop/failed-write.js';
 import { Orders, type AgentMemory } from './loop/orders.js';
 import { beginWatch } from './loop/start.js';
 import { Tasks } from './loop/tasks.js';
@@ -202,6 +203,7 @@ class Agent implements AgentLoop {
     this.#latenessMs = Math.max(0, now - due);
     if (this.#latenessMs > LATE_TICK_MS) log.warn({ latenessMs: Math.round(this.#latenessMs) }, 'late-tick');
     for (const name of this.#vms.keys()) this.#changed(name);
+    for (const { vm } of this.#vms.values()) makeFailedWriteAgain(vm);
     if (this.#ticks % FREE_SPACE_EVERY_TICKS === 0) {
       disks.freeBytes().then(
         (bytes) => {

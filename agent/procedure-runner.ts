@@ -225,7 +225,7 @@ class Run {
       if (answer.ok) {
         if (holds(step.until, answer.value)) return DONE;
         if (step.failWhen !== null && holds(step.failWhen, answer.value))
-          return refuse(`${step.command} says ${JSON.stringify(answer.value)}`);
+          return refuse(step.meaning ?? `${step.command} says ${JSON.stringify(answer.value)}`);
       } else if (answer.error.kind !== 'lost' || answer.error.cause !== 'deadline') {
         return answer.error.kind === 'refused' ? { kind: 'refused', error: answer.error } : { kind: 'lost', error: answer.error };
       }

@@ -46,6 +46,12 @@ interface VmState {
   readonly given: GivenOrders;
   /** Record that is being saved: its ports are taken, whatever comes of it. */
   saving: VmRecord | null;
+  /**
+   * Revision of a record on which an edge of ours may come yet: its transaction was sent and not answered. What was right when it was sent may
+   * be wrong by then, so a record that gets no other edge is written anew, and the late transaction finds another revision than its own.
+   */
+  unanswered: number | null;
+  /** When a record was last written for its words alone. */
   reasonAt: Instant | null;
   /** The reason that was given last, and since when. */
   reason: { readonly text: string; readonly since: Instant } | null;
@@ -112,6 +118,7 @@ export function runCoordinator(
       term: null,
       given: new GivenOrders(ports, vm, () => wake(vm)),
       saving: null,
+      unanswered: null,
       reasonAt: null,
       reason: null,
       shown: { row: '', reason: '', hold: false },
@@ -134,6 +141,7 @@ export function runCoordinator(
       // A new leader knows nothing: every clock starts anew.
       state.term = leading.term;
       state.memory = null;
+      state.unanswered = null;
       state.given.forget();
     }
     const stored = catalogue.records().get(vm);
@@ -194,6 +202,7 @@ export function runCoordinator(
     });
     const tookMs = clock.now() - began;
     const fields = { vm, row: decision.row, term: view.term };
+    state.unanswered = outcome.kind !== 'saved' && outcome.mayCome ? recordRevision : null;
     switch (outcome.kind) {
       case 'saved':
         catalogue.accept(vm, outcome.record, outcome.revision);
@@ -273,12 +282,12 @@ export function runCoordinator(
     }
     const now = clock.now();
     if (state.reason?.text !== reason) state.reason = { text: reason, since: now };
-    const due =
-      decision.reason !== view.record.reason &&
+    const isNew = decision.reason !== view.record.reason && now - state.reason.since >= REASON_LASTS_MS;
+    const isDue =
       recordRevision !== 0 &&
-      now - state.reason.since >= REASON_LASTS_MS &&
+      (isNew || state.unanswered === recordRevision) &&
       (state.reasonAt === null || now - state.reasonAt >= REASON_PAUSE_MS);
-    if (!due) return false;
+    if (!isDue) return false;
     state.reasonAt = now;
     const record = { ...view.record, reason: decision.reason };
     const outcome = await saveDecision(store, keys, guardOf(keys, view.term), {

@@ -22,8 +22,9 @@ type StoredRecord = { readonly value: VmRecord; readonly modRevision: number } |
 export type Saved =
   | { readonly kind: 'saved'; readonly record: StoredRecord; readonly revision: number }
   /** Somebody else wrote first, or we lead no more: what is there now. */
-  | { readonly kind: 'lost-race'; readonly record: StoredRecord; readonly revision: number }
-  | { readonly kind: 'failed'; readonly detail: string };
+  | { readonly kind: 'lost-race'; readonly record: StoredRecord; readonly revision: number; readonly mayCome: boolean }
+  /** `mayCome`: the transaction was sent and nobody answered, and a member may carry it out yet, as long as the record is not written anew. */
+  | { readonly kind: 'failed'; readonly detail: string; readonly mayCome: boolean };
 
 export async function saveDecision(store: Store, keys: Keys, guard: Compare, draft: Draft): Promise<Saved> {
   const answer = await store.txn(comparesOf(keys, guard, draft), writesOf(keys, draft));
@@ -32,18 +33,22 @@ export async function saveDecision(store: Store, keys: Keys, guard: Compare, dra
     const { revision } = answer.value;
     return { kind: 'saved', record: value === null ? null : { value, modRevision: revision }, revision };
   }
-  if (!answer.ok && answer.error.kind !== 'unknown') return { kind: 'failed', detail: answer.error.detail };
+  if (!answer.ok && answer.error.kind !== 'unknown') return { kind: 'failed', detail: answer.error.detail, mayCome: false };
   const read = await store.get(keys.record(draft.vm));
-  if (!read.ok) return { kind: 'failed', detail: `outcome unknown, and the record cannot be read: ${read.error.detail}` };
+  const failed = (detail: string): Saved => ({ kind: 'failed', detail, mayCome: !answer.ok });
+  if (!read.ok) return failed(`outcome unknown, and the record cannot be read: ${read.error.detail}`);
   const { kv, revision } = read.value;
+  const mayCome = !answer.ok && (kv?.modRevision ?? 0) === draft.recordRevision;
   if (kv === null)
-    return value === null && !answer.ok ? { kind: 'saved', record: null, revision } : { kind: 'lost-race', record: null, revision };
+    return value === null && !answer.ok
+      ? { kind: 'saved', record: null, revision }
+      : { kind: 'lost-race', record: null, revision, mayCome };
   const decoded = vmRecordCodec.decode(kv.key, kv.value);
-  if (!decoded.ok) return { kind: 'failed', detail: decoded.error.detail };
+  if (!decoded.ok) return failed(decoded.error.detail);
   const record = { value: decoded.value, modRevision: kv.modRevision };
   // The text is compared as a whole: it holds epoch, row and time, so that an equal text is our own write.
   const ours = !answer.ok && value !== null && kv.value === vmRecordCodec.encode(value);
-  return ours ? { kind: 'saved', record, revision } : { kind: 'lost-race', record, revision };
+  return ours ? { kind: 'saved', record, revision } : { kind: 'lost-race', record, revision, mayCome };
 }
 
 function comparesOf(keys: Keys, guard: Compare, draft: Draft): readonly Compare[] {

@@ -42,6 +42,8 @@ export const EXTERNAL_START_MS = 60_000;
 /** The proof waits so long for the facts to agree after the last checkpoint. */
 export const PROOF_MS = 3_000;
 export const PROOF_AGAIN_MS = 20;
+/** A guest that stands still because its disk failed is let go on so often: soon after the disk is well, and rarely enough for a log. */
+export const FAILED_WRITE_AGAIN_MS = 2_000;
 /** How long a merge of overlays may hold up an order to stop. */
 export const MERGE_MS = 600_000;
 /**

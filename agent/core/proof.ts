@@ -8,7 +8,11 @@ import type { Seen } from './seen.js';
 /** The first ends the transfer of the whole state, the second is the checkpoint that was forced on the finished pair. */
 const CHECKPOINTS = 2;
 
-/** What speaks against it, for people; empty = proven. */
+/**
+ * What speaks against it, for people; empty = proven. An error of the primary's own disk does not: it came after the attachment, or there would
+ * be no pair, so the secondary has the write and this disk lacks it. The pair must be called protected, because from there the secondary is
+ * promoted; an attempt that is given up leaves the guest with a disk that it believes to be whole.
+ */
 export function proofFailures(side: 'primary' | 'secondary', facts: QemuFacts, seen: Seen, names: VmNames): readonly string[] {
   const { nics } = names;
   const filters =
@@ -28,7 +32,7 @@ export function proofFailures(side: 'primary' | 'secondary', facts: QemuFacts, s
       .filter((id) => !facts.chardevs.some((each) => each.id === id && each.connected))
       .map((id) => `chardev ${id} is not connected`),
     ...diskFailures(side, facts, names),
-    ...(seen.localDiskError || seen.peerDiskError ? ['a disk error was reported'] : []),
+    ...(seen.peerDiskError || (side === 'secondary' && seen.localDiskError) ? ['a disk error was reported'] : []),
     ...(seen.checkpoints >= CHECKPOINTS ? [] : [`${seen.checkpoints} of ${CHECKPOINTS} checkpoints seen`]),
   ];
 }

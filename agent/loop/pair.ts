@@ -78,11 +78,16 @@ export async function prove(vm: Vm, task: Task): Promise<ActionResult> {
     const failures =
       vm.facts === null || vm.seen === null ? ['QEMU does not answer'] : proofFailures('primary', vm.facts, vm.seen, vm.names);
     if (failures.length === 0) break;
-    if (clock.now() >= until || task.abort.signal.aborted) return failed('proof', failures.join('; '));
+    if (clock.now() >= until || isOver(vm) || task.abort.signal.aborted) return failed('proof', failures.join('; '));
     await vm.change(PROOF_AGAIN_MS, task.abort.signal);
   }
   const saved = await vm.saveQemu(qemu.born, () => ({ promised: task.epoch, provenFor: task.epoch, aloneSince: null }));
   return saved.ok ? FINISHED : failed('journal', saved.error);
+}
+
+/** What was seen of this pair does not become unseen: the proof is waited for in vain. */
+function isOver({ seen }: Vm): boolean {
+  return seen !== null && (seen.coloExit !== null || seen.breaks.length > 0 || seen.peerDiskError);
 }
 
 /** The secondary gets no order for it: it proves its side as soon as it can, for the epoch that it was made ready for. */

@@ -83,6 +83,8 @@ export class Vm {
   logTaken: Promise<unknown> = Promise.resolve();
   /** When this QEMU last left a pair, or an attempt at one. */
   pairEndedAt: Instant | null = null;
+  /** When a guest that a failed write had stopped was last let go on. */
+  writeMadeAgainAt: Instant | null = null;
   /** Ends the watch of the QEMU that is here. */
   watching: AbortController | null = null;
   /** Asks the watch over pairs; set when there is one. */
@@ -269,6 +271,7 @@ export class Vm {
     this.logOffset = 0;
     this.coloLeftInLog = false;
     this.pairEndedAt = null;
+    this.writeMadeAgainAt = null;
     this.resync = null;
   }
 

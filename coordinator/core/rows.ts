@@ -51,6 +51,11 @@ export function failedTask(view: SideView | null, record: VmRecord): string | nu
   return `${view.side.host}: ${task.goal} failed at ${task.step}: ${task.error}`;
 }
 
+/** A write of its guest failed, and QEMU has stopped the guest instead of telling it. */
+export function standsStill({ report }: SideView): boolean {
+  return report?.qemu.kind === 'alive' && report.qemu.runstate === 'io-error';
+}
+
 /** The guest itself powered off on this side. What an earlier QEMU on that host told of its guest does not count. */
 export function poweredOff(view: SideView | null): boolean {
   const report = view?.report;

@@ -28,8 +28,7 @@ export const executionRows: readonly Row[] = [
         view.a.report.epoch >= view.record.epoch &&
         loser !== null &&
         lossOf(view) === null &&
-        view.b?.qemu === 'alive' &&
-        view.b.report?.unpromotable === null
+        view.b?.qemu === 'alive'
       );
     },
     act: (view) => reverse(view),
@@ -39,12 +38,7 @@ export const executionRows: readonly Row[] = [
     from: ['verdict'],
     to: 'verdict',
     why: 'The winner cannot be released: its last checkpoint was not loaded whole. It never released output, so the other copy goes on.',
-    when: (view) =>
-      isUnfit(view) &&
-      view.a?.qemu === 'alive' &&
-      lossOf(view) === null &&
-      view.b?.qemu === 'alive' &&
-      view.b.report?.unpromotable === null,
+    when: (view) => isUnfit(view) && view.a?.qemu === 'alive' && lossOf(view) === null && view.b?.qemu === 'alive',
     act: (view) => reverse(view),
   },
   {
@@ -62,12 +56,13 @@ export const executionRows: readonly Row[] = [
     name: 'winner-died',
     from: ['verdict'],
     to: 'stopped',
-    why: 'The winner died after it may have released output, or the other side missed writes: only its disk is valid.',
+    why: 'The winner died after it may have released output, or the other side cannot go on: only its disk is valid.',
     when: (view) =>
       view.a?.qemu === 'dead' &&
       // Its agent may still find out that this release let nothing out, and then the other copy goes on.
       view.a.report?.task.kind !== 'running' &&
-      (view.record.verdict?.loser === null || view.a.report?.aloneSince !== null || view.b?.qemu === 'dead' || lossOf(view) !== null),
+      !isUnfit(view) &&
+      (isLoserGone(view) || view.a.report?.aloneSince !== null || lossOf(view) !== null),
     act: (view) => diedAlone(view, deathOf(view.a) ?? 'the winner of the verdict died'),
   },
   {
@@ -91,12 +86,20 @@ export const executionRows: readonly Row[] = [
   },
 ];
 
+/** It was gone when the verdict fell, or is by now; its host may be unheard since. */
+function isLoserGone(view: VmView): boolean {
+  const { verdict } = view.record;
+  return verdict?.loser === null || verdict?.row === 'winner-gone' || view.b?.qemu === 'dead';
+}
+
 /** Why the loser cannot take the place of a winner that is gone or unfit; null = it can. */
 function lossOf(view: VmView): string | null {
   const { verdict } = view.record;
   if (verdict?.loserLacks !== undefined) return verdict.loserLacks;
   // Its guest was told of writes that only the other side has.
   if (view.b?.report?.disk.localError === true) return 'its disk fails';
+  // Only a secondary loads states, and then the winner is the primary, whose disk is whole.
+  if (typeof view.b?.report?.unpromotable === 'string') return 'it did not load its last checkpoint';
   const lacks = verdict?.kind === 'solo-primary' && view.a?.report?.disk.replication === 'error';
   return lacks ? 'its disk missed writes' : null;
 }
@@ -143,7 +146,10 @@ function winnerRuns(view: VmView): boolean {
   );
 }
 
-/** The loser of an unexecuted verdict becomes the winner of a new one. In a verdict, `primary` is the winner and `secondary` the loser. */
+/**
+ * The loser of an unexecuted verdict becomes the winner of a new one. In a verdict, `primary` is the winner and `secondary` the loser. One that
+ * is dead stays named: should the new winner prove unfit, then the disk of the dead one is the valid one.
+ */
 function reverse(view: VmView): Change {
   const { record } = view;
   const { verdict } = record;
@@ -151,16 +157,15 @@ function reverse(view: VmView): Change {
     return { kind: 'hold', reason: 'no loser to name' };
   const kind = verdict.kind === 'solo-primary' ? 'promote-secondary' : 'solo-primary';
   const isGone = view.a?.qemu === 'dead';
-  const loser = isGone ? null : verdict.winner;
   const why = isGone ? 'is gone without having released' : `cannot be released (${view.a?.report?.unpromotable ?? '?'})`;
   return edge(view, 'verdict', `${verdict.winner.host} ${why}; ${verdict.loser.host} goes on`, {
     primary: verdict.loser,
-    secondary: loser,
+    secondary: verdict.winner,
     verdict: {
       row: isGone ? 'winner-gone' : 'winner-unfit',
       kind,
       winner: verdict.loser,
-      loser,
+      loser: verdict.winner,
       evidence: evidenceOf(view),
       atMs: view.wallMs,
     },

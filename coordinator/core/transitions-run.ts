@@ -4,7 +4,7 @@ import { START_MS } from '../../shared/core/limits.js';
 import { backoffMs, deathOf, diedAlone, diskOf } from './aftermath.js';
 import { freshPorts, placePrimary, placeSecondary } from './placement.js';
 import { holdDownMs, recentFailovers } from './transitions-budget.js';
-import { edge, failedTask, poweredOff, sideAt, type Change, type Row } from './rows.js';
+import { edge, failedTask, poweredOff, sideAt, standsStill, type Change, type Row } from './rows.js';
 import type { VmView } from './view.js';
 
 const wantedStopped = (view: VmView): boolean => view.wanted.wanted !== 'running';
@@ -144,7 +144,7 @@ export const runRows: readonly Row[] = [
     why: 'The VM runs alone.',
     when: () => true,
     act: (view) => {
-      const failed = failedMerge(view);
+      const failed = failedWrite(view) ?? failedMerge(view);
       return failed === null ? { kind: 'none', reason: whyAlone(view) } : { kind: 'hold', reason: failed };
     },
   },
@@ -217,6 +217,12 @@ function diskChanged(view: VmView): boolean {
   return (
     seen !== null && (record.disk === null || seen.state !== record.disk.state || seen.images.join('\n') !== record.disk.images.join('\n'))
   );
+}
+
+/** Its agent lets the guest go on every two seconds; null = the guest does not stand still. */
+function failedWrite(view: VmView): string | null {
+  if (view.a === null || !standsStill(view.a)) return null;
+  return `the guest stands still: a write to its disk on ${view.a.side.host} failed, and is made again until the disk has space and no errors`;
 }
 
 /** The overlays of a failover stay where they are as long as this QEMU lives, so it can be no primary; null = they do not. */

@@ -5,7 +5,7 @@ import type { VmRecord } from '../../shared/core/model.js';
 import { backoffMs, deathOf, diedAlone, diskOf } from './aftermath.js';
 import { freshPorts, placeSecondary } from './placement.js';
 import { holdDownMs } from './transitions-budget.js';
-import { edge, failedTask, sideAt, type Change, type Row } from './rows.js';
+import { edge, failedTask, sideAt, standsStill, type Change, type Row } from './rows.js';
 import type { VmView } from './view.js';
 
 export const syncRows: readonly Row[] = [
@@ -19,6 +19,7 @@ export const syncRows: readonly Row[] = [
       view.a?.qemu === 'alive' &&
       view.a.report?.qemu.kind === 'alive' &&
       view.a.report.qemu.role === 'alone' &&
+      !standsStill(view.a) &&
       view.a.report.task.kind !== 'running' &&
       view.record.disk?.state === 'clean' &&
       view.epochAgeMs >= Math.max(backoffMs(view.record.failedAttempts), holdDownMs(view)),
@@ -55,6 +56,20 @@ export const syncRows: readonly Row[] = [
     why: 'The primary died before the pair was made. The half-made secondary is torn and is never promoted.',
     when: (view) => view.a?.qemu === 'dead' && view.a.report?.qemu.kind === 'dead',
     act: (view) => diedAlone(view, deathOf(view.a) ?? 'the primary died during the copy', view.record.disk === null ? coldDeath(view) : {}),
+  },
+  {
+    name: 'data-at-risk-syncing',
+    from: ['syncing'],
+    to: 'failed',
+    why: "The primary's own disk failed when its guest was in COLO already, and the attempt fails: the guest was told of writes that are on no whole disk.",
+    when: (view) => attemptFailure(view) !== null && lacksWrites(view),
+    act: (view) =>
+      edge(
+        view,
+        'failed',
+        `data at risk: the disk of the primary on ${view.a?.side.host ?? '?'} fails, and the pair was not made: ${attemptFailure(view) ?? 'unknown'}`,
+        {},
+      ),
   },
   {
     name: 'attempt-failed',
@@ -108,8 +123,14 @@ function silentLinkMs(view: VmView): number | null {
   return primary.peersSilentMs[secondary.key.replicationAddress] ?? null;
 }
 
+/** Writes of its guest failed on its own disk while the new secondary took them, so that nobody was told. A guest that stands still was not told either. */
+function lacksWrites({ a }: VmView): boolean {
+  return a?.qemu === 'alive' && !standsStill(a) && a.report?.disk.localError === true && a.report.pair.state !== 'none';
+}
+
 function attemptFailure(view: VmView): string | null {
-  if (!view.wanted.protect) return 'protection is no longer wanted';
+  // The secondary is the only whole copy, and is promoted as soon as the pair is proven.
+  if (!view.wanted.protect && !lacksWrites(view)) return 'protection is no longer wanted';
   if (view.b?.qemu === 'dead' && view.b.report?.qemu.kind === 'dead') return deathOf(view.b) ?? 'the new secondary died';
   const failed = failedTask(view.a, view.record) ?? failedTask(view.b, view.record);
   if (failed !== null) return failed;

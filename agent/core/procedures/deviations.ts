@@ -12,6 +12,7 @@ export type DeviationId =
   | 'fresh-chardevs'
   | 'wait-peer'
   | 'wait-done'
+  | 'own-disk-whole'
   | 'nbd-node-name'
   | 'plain-nbd'
   | 'vnet-hdr'
@@ -100,6 +101,13 @@ export const DEVIATIONS: readonly Deviation[] = [
     where: 'after drive-mirror, block-job-cancel and migrate',
     reason:
       'These commands answer when they have begun. The manual says "wait until disk is synced" in prose, and nothing of the other two.',
+  },
+  {
+    id: 'own-disk-whole',
+    effect: { kind: 'adds-steps' },
+    where: 'the resume procedures, between the end of the copy and the attachment',
+    reason:
+      'A write that has failed is made again when COLO lets the guest go on. With a second child it then succeeds although the own disk lacks it, and the guest is told so.',
   },
   {
     id: 'nbd-node-name',

@@ -1,8 +1,9 @@
 // The disk half of a procedure, disk by disk: the NBD export of a secondary, the copy, and the second child of a primary's quorum.
 
-import { CONNECT_MS, POLL_RUNNING_MS, POLL_STOPPED_MS, STALL_MS } from './bounds.js';
+import { COMMAND_MS, CONNECT_MS, POLL_RUNNING_MS, POLL_STOPPED_MS, STALL_MS } from './bounds.js';
+import type { Condition } from './condition.js';
 import type { ProcedureContext } from './context.js';
-import { ALREADY, command, hasItem, hmp, nodeAbsent, nodePresent, waitJob } from './parts.js';
+import { ALREADY, command, hasItem, hmp, nodeAbsent, nodePresent, queryUntil, waitJob } from './parts.js';
 import type { Step } from './step.js';
 import { connecting, listening, TLS_CLIENT } from '../pair-tls.js';
 
@@ -83,6 +84,31 @@ export function endMirrors(context: ProcedureContext): readonly Step[] {
     ...context.names.disks.map((disk) => command('block-job-cancel', { device: disk.job }, { name: `block-job-cancel ${disk.job}` })),
     ...context.names.disks.map((disk) => waitJob(disk.job, 'gone', { everyMs: POLL_STOPPED_MS, stallMs: STALL_MS })),
   ];
+}
+
+/**
+ * A write that failed has stopped the guest and is not lost: it is made again when the guest goes on. Before that it must not get a second
+ * child, which would take it alone. QEMU keeps `io-status` until `cont`, so this sees also what failed while the guest was being stopped.
+ */
+export function checkOwnDisks(): Step {
+  const failed: Condition = {
+    kind: 'has-item',
+    path: [],
+    where: { kind: 'one-of', path: ['io-status'], values: ['failed', 'nospace'] },
+  };
+  return queryUntil(
+    'check own disks',
+    { command: 'query-block' },
+    {
+      until: { kind: 'not', of: failed },
+      failWhen: failed,
+      meaning: "a write to this host's own disk has failed",
+      everyMs: POLL_STOPPED_MS,
+      deadlineMs: COMMAND_MS,
+      onTimeout: 'refused',
+      deviations: ['own-disk-whole'],
+    },
+  );
 }
 
 /** Whatever state the copies are in. A job that failed by itself is gone already. */

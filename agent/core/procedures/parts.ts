@@ -94,9 +94,10 @@ export function waitEvent(
 export function queryUntil(
   name: string,
   query: { readonly command: string; readonly args?: JsonObject },
-  wait: Pick<QueryUntilStep, 'until' | 'everyMs' | 'deadlineMs' | 'onTimeout' | 'deviations'> & { readonly failWhen?: Condition },
+  wait: Pick<QueryUntilStep, 'until' | 'everyMs' | 'deadlineMs' | 'onTimeout' | 'deviations'> &
+    Partial<Pick<QueryUntilStep, 'failWhen' | 'meaning'>>,
 ): QueryUntilStep {
-  return { kind: 'query-until', name, command: query.command, args: query.args ?? {}, failWhen: null, ...wait };
+  return { kind: 'query-until', name, command: query.command, args: query.args ?? {}, failWhen: null, meaning: null, ...wait };
 }
 
 export function waitJob(job: string, until: 'ready' | 'gone', bounds: { readonly everyMs: number; readonly stallMs: number }): WaitJobStep {

@@ -7,7 +7,16 @@
 import { CANCEL_MS, POLL_RUNNING_MS, RELEASE_MS } from './bounds.js';
 import { forceCheckpoint, migrate, setCapabilities, setParameters, waitFirstResume, waitMigration, waitRunning } from './colo.js';
 import type { ProcedureContext } from './context.js';
-import { attachPlainNbd, attachReplication, cancelMirrors, detachPeer, endMirrors, mirrorDisks, mirrorDisksLive } from './disk.js';
+import {
+  attachPlainNbd,
+  attachReplication,
+  cancelMirrors,
+  checkOwnDisks,
+  detachPeer,
+  endMirrors,
+  mirrorDisks,
+  mirrorDisksLive,
+} from './disk.js';
 import { yankPrimary } from './failover.js';
 import {
   addPrimaryChardevs,
@@ -40,6 +49,7 @@ function stopAndCopy(context: ProcedureContext, usual: 'with-rewriter' | 'withou
     ...mirrorDisks(context),
     command('stop', {}),
     ...endMirrors(context),
+    checkOwnDisks(),
     ...attachReplication(context),
     ...addPrimaryFilters(context, usual, 'on'),
     setCapabilities(context, false),
@@ -61,6 +71,7 @@ export function liveResumeReplication(context: ProcedureContext): Procedure {
       ...mirrorDisksLive(context),
       command('stop', {}),
       ...endMirrors(context),
+      checkOwnDisks(),
       ...attachPlainNbd(context),
       command('cont', {}),
       ...addPrimaryFilters(context, 'without-rewriter', 'off'),
@@ -89,6 +100,7 @@ export function switchoverResumeReplication(context: ProcedureContext): Procedur
       migrate(context),
       waitMigration(context, 'pre-switchover', 'migrate'),
       ...endMirrors(context),
+      checkOwnDisks(),
       ...attachPlainNbd(context),
       ...switchFiltersOn(context),
       command('migrate-continue', { state: 'pre-switchover' }),

@@ -98,6 +98,8 @@ export interface QueryUntilStep extends StepBase {
   readonly args: JsonObject;
   readonly until: Condition;
   readonly failWhen: Condition | null;
+  /** What such an answer means, for people; null = it speaks for itself. */
+  readonly meaning: string | null;
   readonly everyMs: number;
   readonly onTimeout: 'refused' | 'unknown';
 }

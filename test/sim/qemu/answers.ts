@@ -36,6 +36,8 @@ export function query(qemu: Qemu, command: string, args: JsonObject): Json | nul
       if (object === undefined) return null;
       return args['property'] === 'status' ? (object.on ? 'on' : 'off') : object.vnetHdr;
     }
+    case 'query-block':
+      return [{ device: 'colo-disk0', 'io-status': block.hasFailedWrite ? 'failed' : 'ok' }];
     case 'query-block-exports':
       return [...(block.server?.exports ?? [])].map((id) => ({ id, type: 'nbd', 'node-name': id, 'shutting-down': false }));
     case 'query-block-jobs':

@@ -72,6 +72,11 @@ export class SimBlock implements Block {
     else this.#writeToPeer(child, answer, done);
   }
 
+  /** QEMU's `io-status`. */
+  get hasFailedWrite(): boolean {
+    return this.#failed !== null;
+  }
+
   /** A write whose error stopped the guest is tried again when it goes on. */
   guestRuns(): void {
     const again = this.#failed;

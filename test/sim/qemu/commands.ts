@@ -76,7 +76,9 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     return DONE;
   },
   cont: (qemu) => {
-    if (['paused', 'prelaunch', 'finish-migrate'].includes(qemu.runstate) && qemu.colo.mode === 'none') qemu.setRunstate('running');
+    // Also a guest that a failed write had stopped (qmp_cont): its devices make the write again.
+    if (['paused', 'prelaunch', 'finish-migrate', 'io-error'].includes(qemu.runstate) && qemu.colo.mode === 'none')
+      qemu.setRunstate('running');
     return DONE;
   },
   quit: (qemu) => {

@@ -160,6 +160,7 @@ export interface Block {
   readonly replicationNode: 'none' | 'active' | 'done' | 'failed';
   replicationError: boolean;
   readonly merging: boolean;
+  readonly hasFailedWrite: boolean;
   child: Child | null;
   /** Nodes that are there beside the quorum's children. */
   readonly nodes: Map<string, Channel>;
