@@ -4,7 +4,7 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { stringify } from 'yaml';
+import { parse, stringify } from 'yaml';
 import { LabError, waitFor } from '../lab/command.js';
 import { coloctl, clusterStatus, waitForCluster, type Call } from '../lab/coloctl.js';
 import { guestVmFile } from '../lab/guest-vm.js';
@@ -28,6 +28,7 @@ export interface PackagedOptions {
 
 /** The only one that runs COLO under TCG dependably; it is the lab's and not the machines' own. */
 const QEMU: QemuVersion = '11.1';
+const AGENT_CONFIG = '/etc/colo-ha/agent.yaml';
 const READY_MS = 60_000;
 const START_MS = 60_000;
 const BOOT_MS = 90_000;
@@ -60,7 +61,8 @@ export async function bringUpPackaged(options: PackagedOptions): Promise<Package
   try {
     const image = await guestImage();
     await raiseNetwork(plan);
-    await makeCertificates(plan, false);
+    // Also QEMU's own streams are TLS: what an operator who does not trust his replication network asks `cluster init` for.
+    await makeCertificates(plan, true);
     writeColoctl(plan);
     const visible = [join(cache, `qemu-${QEMU}`), join(image.kernel, '..')];
     // One after the other: the first may have to make the Debian that all of them boot.
@@ -92,8 +94,8 @@ async function install(plan: LabPlan, host: HostPlan, machine: Machine, deb: str
   machine.copyIn(hostFolder(plan, host), 'root/from-operator');
   await machine.must('sh /root/from-operator/install.sh && rm -r /root/from-operator');
   const qemu = { system: qemuProgram(QEMU, 'qemu-system-x86_64'), img: qemuProgram(QEMU, 'qemu-img') };
-  await machine.write('/root/qemu.yaml', stringify({ qemu }));
-  await machine.must('cat /root/qemu.yaml >>/etc/colo-ha/agent.yaml');
+  const config = parse(await machine.must(`cat ${AGENT_CONFIG}`)) as { readonly qemu?: object };
+  await machine.write(AGENT_CONFIG, stringify({ ...config, qemu: { ...config.qemu, ...qemu } }));
   // etcd is ready when its members have found one another, so nobody waits for it here.
   await machine.must('systemctl start --no-block etcd');
 }
