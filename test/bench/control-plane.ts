@@ -1,8 +1,9 @@
-// The benches of the control plane as commands: each brings up a lab of its own.
+// The benches of the control plane as commands: each brings up what it needs by itself.
 
 import { InvalidArgumentError, type Command } from 'commander';
 import { messageOf } from '../../deploy/lab/command.js';
 import { QEMU_VERSIONS, type QemuVersion } from '../../deploy/lab/tree.js';
+import { benchPriorities } from './detection/priorities.js';
 import type { BenchResult } from './own-lab.js';
 import { benchSteps } from './steps/main.js';
 import type { Part } from './steps/table.js';
@@ -32,7 +33,18 @@ async function carryOut(bench: (signal: AbortSignal) => Promise<BenchResult>): P
   process.exit();
 }
 
-export function addControlPlaneCommands(program: Command, report: Report): void {
+export function addControlPlaneCommands(program: Command, report: Report, count: (text: string) => number): void {
+  program
+    .command('priorities')
+    .description(
+      'agents beside busy loops, with groups, nice and real time side by side: how late their beats are, how soon they notice a cut',
+    )
+    .option('-n, --rounds <count>', 'how often each', count, 10)
+    .option('--seconds <count>', 'how long they are listened to in each round', count, 3)
+    .action((options: { readonly rounds: number; readonly seconds: number }) =>
+      carryOut((signal) => benchPriorities({ ...options, report, signal })),
+    );
+
   program
     .command('steps')
     .description('the agent is killed before and after every step of every procedure: each comes to its end exactly once')

@@ -159,7 +159,7 @@ program
     return onLab(flags, (plan, signal) => benchCalm(plan, { ...options, signal }), true);
   });
 
-addControlPlaneCommands(program, say);
+addControlPlaneCommands(program, say, count);
 
 program
   .command('compare')

@@ -4,7 +4,6 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
 import { run, tryRun } from '../../../deploy/lab/command.js';
 import type { HostLine, HostOptions } from './host.js';
 import type { StandInOptions } from './stand-in.js';
@@ -76,8 +75,9 @@ export class Stage {
     rmSync(this.#sockets, { recursive: true, force: true });
   }
 
-  start(host: HostName): Watcher {
-    const { stdout, child } = this.#run(host, 'host.js', this.#optionsOf(host));
+  /** `through`: a command that becomes the one that follows it. */
+  start(host: HostName, through: readonly string[] = []): Watcher {
+    const { stdout, child } = this.#run(host, 'host.js', this.#optionsOf(host), through);
     const lines: HostLine[] = [];
     let rest = '';
     stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -124,10 +124,20 @@ export class Stage {
     };
   }
 
-  #run(host: HostName, program: string, options: object): { readonly child: ChildProcess; readonly stdout: Readable } {
-    const child = spawn('ip', ['netns', 'exec', this.namespace(host), process.execPath, join(this.#folder, program)], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
+  #run(host: HostName, program: string, options: object, through: readonly string[] = []) {
+    // Entered from outside, because in a namespace /sys has no groups.
+    const [first = 'ip', ...rest] = [
+      ...through,
+      'ip',
+      'netns',
+      'exec',
+      this.namespace(host),
+      process.execPath,
+      join(this.#folder, program),
+    ];
+    const child = spawn(first, rest, { stdio: ['pipe', 'pipe', 'inherit'] });
+    // A program that ends before it has read is missed by whoever waits for its words.
+    child.stdin.on('error', () => undefined);
     child.stdin.end(JSON.stringify(options));
     this.#children.add(child);
     child.once('exit', () => this.#children.delete(child));

@@ -5,11 +5,12 @@ import { createConnection, type Socket } from 'node:net';
 import { AgentServiceService, type HostReport } from '../../../shared/gen/colo/v1/agent.js';
 import { CoordinatorServiceService } from '../../../shared/gen/colo/v1/coordinator.js';
 import { systemClock } from '../../../shared/io/clock.js';
+import { METRICS_LIMITS } from '../../../shared/io/metrics.js';
 import { systemRandom } from '../../../shared/io/random.js';
 import { dial, type Line } from '../../../shared/io/rpc/client.js';
 import { linkTo } from '../../../shared/io/rpc/security.js';
 import { waitFor } from '../../support/wait.js';
-import { agentAddress, coordinatorAddress, HOSTS, type HostName, type Stage } from './stage.js';
+import { agentAddress, coordinatorAddress, HOSTS, metricsAddress, type HostName, type Stage } from './stage.js';
 
 const REPORTS = 200;
 const CALLERS = 64;
@@ -83,6 +84,7 @@ export async function measure(stage: Stage, leader: HostName): Promise<Measured>
 }
 
 export interface FloodCounts {
+  lastedMs: number;
   answered: number;
   refused: number;
   cut: number;
@@ -92,7 +94,8 @@ export interface FloodCounts {
 /** Status calls of one viewer, as fast as they go, at the leader; and TCP connections that say nothing, at every port of ours. */
 export function startFlood(stage: Stage, leader: HostName): { stop(): Promise<FloodCounts> } {
   const link = linkTo(stage.personSecurity('viewer'), { role: 'coordinator', name: leader });
-  const counts: FloodCounts = { answered: 0, refused: 0, cut: 0, halfOpen: 0 };
+  const began = performance.now();
+  const counts: FloodCounts = { lastedMs: 0, answered: 0, refused: 0, cut: 0, halfOpen: 0 };
   let isOver = false;
   const call = async (line: Line): Promise<void> => {
     while (!isOver) {
@@ -119,11 +122,18 @@ export function startFlood(stage: Stage, leader: HostName): { stop(): Promise<Fl
   };
   const doors = [...HOSTS.map(coordinatorAddress), agentAddress('host1'), agentAddress('host2')];
   for (let index = 0; index < HALF_OPEN; index += 1) knock(doors[index % doors.length] ?? '');
+  // All places of those who would ask for figures are taken, again and again.
+  const figures = [
+    ...HOSTS.map((host) => metricsAddress(host, 'coordinator')),
+    ...(['host1', 'host2'] as const).map((host) => metricsAddress(host, 'agent')),
+  ];
+  for (const each of figures) for (let place = 0; place < METRICS_LIMITS.connections; place += 1) knock(each);
   return {
     stop: async () => {
       isOver = true;
       for (const each of sockets) each.destroy();
       await Promise.all(callers);
+      counts.lastedMs = Math.round(performance.now() - began);
       return counts;
     },
   };

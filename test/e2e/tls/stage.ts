@@ -1,14 +1,16 @@
-// A cluster of real processes under TLS on loopback addresses, without guests: made by `coloctl cluster init` and `coloctl host add` as an
-// operator would, with only the paths of the files changed. Three etcd members, three coordinators, two agents.
+// A cluster of real processes under TLS in a network namespace, without guests: made by `coloctl cluster init` and `coloctl host add` as an
+// operator would, with only the paths of the files changed. Three etcd members, three coordinators, two agents. In a namespace, because an agent
+// prepares its filter of taps wherever it runs, and what it holds back outlives it: on this machine that would be another agent's business.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
-import { tryRun, type Ran } from '../../../deploy/lab/command.js';
+import { run, tryRun, type Ran } from '../../../deploy/lab/command.js';
 import { programs, qemuProgram } from '../../../deploy/lab/tree.js';
 import type { StatusShape } from '../../../coordinator/cli/shapes.js';
+import { AGENT_METRICS_PORT, COORDINATOR_METRICS_PORT } from '../../../shared/core/limits.js';
 import { fixedTls, type Security } from '../../../shared/io/rpc/security.js';
 import type { TlsFiles } from '../../../shared/io/tls/material.js';
 import { waitFor } from '../../support/wait.js';
@@ -16,8 +18,10 @@ import { waitFor } from '../../support/wait.js';
 export const CLUSTER = 'tlstest';
 const READY_MS = 60_000;
 const CALL_MS = 20_000;
-/** A loopback network of this process's own. */
-const NETWORK = `127.${100 + (process.pid % 100)}.${(process.pid >> 7) & 0xff}`;
+/** This machine is the outermost host of a network of this process's own; the cluster's hosts are addresses of one namespace. */
+const NETWORK = `10.${200 + (process.pid % 10)}.${(process.pid >> 4) & 0xff}`;
+const SPACE = `colo-tls-${process.pid}`;
+const OUTSIDE = { interface: `ctls${process.pid}`, address: `${NETWORK}.254` } as const;
 export const HOSTS = ['host1', 'host2', 'voter'] as const;
 export type HostName = (typeof HOSTS)[number];
 const NUMBER: Readonly<Record<HostName, number>> = { host1: 1, host2: 2, voter: 3 };
@@ -26,6 +30,8 @@ export const addressOf = (host: HostName): string => `${NETWORK}.${NUMBER[host]}
 const replicationOf = (host: HostName): string => `${NETWORK}.${NUMBER[host] + 20}`;
 export const agentAddress = (host: HostName): string => `${addressOf(host)}:7400`;
 export const coordinatorAddress = (host: HostName): string => `${addressOf(host)}:7500`;
+export const metricsAddress = (host: HostName, who: 'agent' | 'coordinator'): string =>
+  `${addressOf(host)}:${who === 'agent' ? AGENT_METRICS_PORT : COORDINATOR_METRICS_PORT}`;
 export const etcdEndpoint = (host: HostName): string => `https://${addressOf(host)}:2379`;
 
 /** Why these tests cannot run here; null = they can. */
@@ -94,6 +100,7 @@ export class Stage {
   }
 
   async start(): Promise<void> {
+    await this.#raiseNetwork();
     for (const host of HOSTS) this.#startEtcd(host);
     await waitFor(async () => (await this.coloctl(['cluster', 'etcd-users', '--folder', this.folder])).status === 0, {
       what: 'users in etcd',
@@ -120,7 +127,33 @@ export class Stage {
         return gone;
       }),
     );
+    await tryRun('ip', ['netns', 'delete', SPACE]);
     rmSync(this.base, { recursive: true, force: true });
+  }
+
+  /** Runs in the network of the cluster's hosts. */
+  inside(...command: readonly string[]): Promise<string> {
+    return run('ip', ['netns', 'exec', SPACE, ...command]);
+  }
+
+  async #raiseNetwork(): Promise<void> {
+    await run('ip', ['netns', 'add', SPACE]);
+    const addresses = HOSTS.flatMap((host) => [addressOf(host), replicationOf(host)]);
+    const ip = (where: readonly string[], lines: readonly string[]): Promise<string> =>
+      run('ip', [...where, '-batch', '-'], { input: `${lines.join('\n')}\n` });
+    await ip(
+      ['-netns', SPACE],
+      ['link set lo up', `link add outside type veth peer name ${OUTSIDE.interface} netns ${process.pid}`, 'link set outside up'],
+    );
+    await ip(
+      ['-netns', SPACE],
+      [
+        ...addresses.map((each) => `address add ${each}/24 dev outside`),
+        // As between addresses of the loopback network: etcd holds the address that a peer comes from against its certificate, which has this one.
+        ...addresses.map((each) => `route replace local ${each} dev outside table local scope host src 127.0.0.1`),
+      ],
+    );
+    await ip([], [`address add ${OUTSIDE.address}/24 dev ${OUTSIDE.interface}`, `link set ${OUTSIDE.interface} up`]);
   }
 
   #startEtcd(host: HostName): void {
@@ -128,7 +161,7 @@ export class Stage {
     const text = readFileSync(this.hostFile(host, 'etcd.env'), 'utf8')
       .replaceAll('/etc/colo-ha/etcd/', `${this.hostFile(host, '')}/`)
       .replace('/var/lib/etcd/default', data)
-      // Its own loopback address is the only one that is free here.
+      // All three have one loopback interface.
       .replace(`,https://127.0.0.1:2379`, '');
     const variables = Object.fromEntries(
       text.split('\n').flatMap((line): [string, string][] => {
@@ -150,13 +183,16 @@ export class Stage {
     for (const each of [runtimeDir, stateDir]) mkdirSync(each, { recursive: true });
     const qemu = { system: qemuProgram('11.1', 'qemu-system-x86_64'), img: qemuProgram('11.1', 'qemu-img') };
     const file = join(this.base, `${host}-${daemon}.yaml`);
-    writeFileSync(file, stringify(daemon === 'agent' ? { ...config, stateDir, runtimeDir, qemu, launcher: 'detached' } : config));
+    const common = { ...config, metrics: { listen: metricsAddress(host, daemon) } };
+    writeFileSync(file, stringify(daemon === 'agent' ? { ...common, stateDir, runtimeDir, qemu, launcher: 'detached' } : common));
     this.#spawn(host, daemon, process.execPath, [programs[daemon], '--config', file], process.env);
   }
 
   #spawn(host: HostName, daemon: string, program: string, args: readonly string[], env: NodeJS.ProcessEnv): void {
     const output = openSync(join(this.base, `${host}-${daemon}.log`), 'a');
-    this.#children.push(spawn(program, args, { stdio: ['ignore', output, output], env }));
+    // `ip netns exec` becomes the program, so this is the program's own process.
+    const inside = ['netns', 'exec', SPACE, program, ...args];
+    this.#children.push(spawn('ip', inside, { stdio: ['ignore', output, output], env }));
   }
 }
 

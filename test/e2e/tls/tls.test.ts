@@ -12,11 +12,12 @@ import { systemClock } from '../../../shared/io/clock.js';
 import { openStore } from '../../../shared/io/etcd/store.js';
 import { systemRandom } from '../../../shared/io/random.js';
 import { dial } from '../../../shared/io/rpc/client.js';
+import { GUARD_LIMITS } from '../../../shared/io/rpc/guard.js';
 import { etcdSecurity, linkTo } from '../../../shared/io/rpc/security.js';
 import { fakeLog } from '../../fakes/clock.js';
 import { waitFor } from '../../support/wait.js';
 import { measure, startFlood } from './measure.js';
-import { agentAddress, CLUSTER, coordinatorAddress, etcdEndpoint, HOSTS, missing, Stage, type HostName } from './stage.js';
+import { agentAddress, CLUSTER, coordinatorAddress, etcdEndpoint, HOSTS, metricsAddress, missing, Stage, type HostName } from './stage.js';
 
 const UP_MS = 150_000;
 const MEASURE_MS = 120_000;
@@ -146,6 +147,29 @@ describe.skipIf(why !== null)('a cluster under TLS', () => {
     }
   });
 
+  const figures = async (host: HostName, daemon: 'agent' | 'coordinator', path = '/metrics', method = 'GET') => {
+    const answer = await fetch(`http://${metricsAddress(host, daemon)}${path}`, { method, signal: AbortSignal.timeout(5_000) });
+    return { status: answer.status, text: await answer.text() };
+  };
+
+  it('whose figures somebody without a certificate asks for -> tells those of each daemon in the open, and does nothing else', async () => {
+    for (const [host, daemon] of DAEMONS) {
+      const { status, text } = await figures(host, daemon);
+      expect(status).toBe(200);
+      expect(text).toMatch(new RegExp(`^colo_certificate_not_after_seconds\\{identity="${daemon}/${host}"\\} \\d+$`, 'm'));
+      expect(text).toMatch(/^colo_authority_not_after_seconds\{/m);
+      expect((await figures(host, daemon, '/')).status).toBe(404);
+      expect((await figures(host, daemon, '/metrics', 'POST')).status).toBe(405);
+    }
+    const { leader } = await stage.status();
+    const leads = await Promise.all(HOSTS.map(async (host) => /^colo_leads (\d)$/m.exec((await figures(host, 'coordinator')).text)?.[1]));
+    expect(leads).toEqual(HOSTS.map((host) => (host === leader ? '1' : '0')));
+  });
+
+  it('whose agents prepare to hold frames back -> do so in the network that they run in', async () => {
+    expect(await stage.inside('nft', 'list', 'tables')).toContain('table bridge colo_ha');
+  });
+
   it(
     'that is given new certificates while it runs -> takes them up, and no heartbeat, stream, lease or leader is lost',
     async () => {
@@ -196,8 +220,18 @@ describe.skipIf(why !== null)('a cluster under TLS', () => {
       console.log(`calm  ${JSON.stringify(calm)}\nflood ${JSON.stringify(struck)}\n      ${JSON.stringify(counts)}`);
       expect(losses().slice(lost.length)).toEqual([]);
       expect((await stage.status()).term).toBe(term);
-      expect(counts.refused + counts.cut).toBeGreaterThan(counts.answered);
+      // However slow or fast the machine floods: nobody is answered more often than he may ask.
+      const { perSecond, burst } = GUARD_LIMITS.calls;
+      expect(counts.answered).toBeLessThanOrEqual(burst + (perSecond * counts.lastedMs) / 1_000);
+      expect(counts.refused + counts.cut).toBeGreaterThan(0);
       expect(struck.etcdSilentMs.max).toBeLessThan(2_000);
+      // The places of those who said nothing are free again.
+      const answers = (host: HostName, daemon: 'agent' | 'coordinator') =>
+        figures(host, daemon)
+          .then(({ status }) => status === 200)
+          .catch(() => false);
+      for (const [host, daemon] of DAEMONS)
+        await waitFor(() => answers(host, daemon), { what: `figures of ${daemon}/${host}`, boundMs: 10_000, everyMs: 100 });
     },
     MEASURE_MS,
   );

@@ -93,6 +93,21 @@ describe('the listener', () => {
     await waitFor(() => !isOpen(), { what: 'the end of the connection', boundMs: BOUND_MS, everyMs: 10 });
   });
 
+  it.each([
+    ['its request', 'GET /metrics HTTP/1.1\r\nX-A: '],
+    ['a body that nobody asked for', 'POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n'],
+  ])('to whom somebody tells %s without an end, bit by bit -> cut off in time', async (_what, text) => {
+    const { port } = await served(SHORT);
+    const { socket, isOpen } = knock(port, text);
+    const drip = (): boolean => {
+      if (!socket.destroyed) socket.write('a');
+      return !isOpen();
+    };
+    const began = performance.now();
+    await waitFor(drip, { what: 'the end of the connection', boundMs: BOUND_MS, everyMs: 20 });
+    expect(performance.now() - began).toBeLessThan(2 * SHORT.answerMs);
+  });
+
   it('with as many slow ones as it has places -> answers again as soon as their time is over', async () => {
     const { port } = await served(SHORT);
     const slow = Array.from({ length: 3 * SHORT.connections }, () => knock(port, 'GET /metrics HTTP/1.1\r\n'));
