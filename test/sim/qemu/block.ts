@@ -92,6 +92,8 @@ export class SimBlock implements Block {
     const end = (failed: boolean): void => {
       if (over) return;
       over = true;
+      this.#pending.delete(end);
+      if (this.#pending.size === 0) this.#drained();
       qemu.after(0, () => {
         if (failed) this.#peerError(child);
         done();
@@ -102,12 +104,25 @@ export class SimBlock implements Block {
     const peer = child.channel.peerOf(qemu);
     child.channel.send(qemu, () => {
       const taken = peer.block.takeFromPrimary(answer);
-      child.channel.send(peer, () => {
-        this.#pending.delete(end);
-        end(!taken);
-      });
+      child.channel.send(peer, () => end(!taken));
     });
   }
+
+  /** QEMU waits with the big lock held (bdrv_drain_all in do_vm_stop): where the peer says nothing its main loop stands still. */
+  drain(then: () => void): void {
+    if (this.#pending.size === 0) return then();
+    this.#qemu.hold('nbd0');
+    this.#whenDrained.push(then);
+  }
+
+  #drained(): void {
+    const waiting = this.#whenDrained.splice(0);
+    if (waiting.length === 0) return;
+    this.#qemu.release('nbd0');
+    for (const each of waiting) each();
+  }
+
+  readonly #whenDrained: (() => void)[] = [];
 
   /** Writes that wait for the peer; they fail together when the connection ends. */
   readonly #pending = new Set<(failed: boolean) => void>();

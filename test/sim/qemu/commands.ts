@@ -73,7 +73,9 @@ function yankOne(qemu: Qemu, instance: JsonObject): boolean {
 const COMMANDS: Readonly<Record<string, Command>> = {
   stop: (qemu) => {
     if (qemu.runstate === 'running') qemu.setRunstate('paused');
-    return DONE;
+    // Its answer comes when the disks are drained; questions wait behind it.
+    qemu.block.drain(() => undefined);
+    return qemu.hang === null ? DONE : 'held';
   },
   cont: (qemu) => {
     // Also a guest that a failed write had stopped (qmp_cont): its devices make the write again.

@@ -1,4 +1,5 @@
-// The guest: it counts requests, writes each answer to its disk, and then says it. In a pair the primary's answer is withheld until the
+// The guest: it counts requests, writes each answer to its disk, and then says it. What it knows and what it has told its disk to write change
+// in one instant, and no instant of it passes while its QEMU has stopped it. In a pair the primary's answer is withheld until the
 // secondary has said the same, or until a checkpoint has made the secondary equal. Frames without payload (acknowledgements, ARP) are not
 // compared by QEMU and not modelled as answers: `leaked` counts them.
 
@@ -8,6 +9,11 @@ import type { Guest, Qemu } from './shapes.js';
 const WORK_MS = 1;
 /** So many frames fit into a socket that nobody reads, then filter-mirror holds the main loop. */
 const SOCKET_FRAMES = { least: 4, most: 60 };
+
+interface Thought {
+  readonly k: number;
+  readonly v: number;
+}
 
 export class SimGuest implements Guest {
   readonly #qemu: Qemu;
@@ -22,6 +28,8 @@ export class SimGuest implements Guest {
   wasRunning = false;
   /** Frames without payload that left an orphaned primary. */
   leaked = 0;
+  /** What it works out at the moment; neither its RAM nor its disk knows of it yet. */
+  #thought: Thought | null = null;
   /** Written to disk and not yet said. */
   #writing: number | null = null;
   /** What the primary said and the secondary did not say yet. */
@@ -47,22 +55,40 @@ export class SimGuest implements Guest {
 
   handle(k: number): void {
     const qemu = this.#qemu;
-    if (!qemu.running || qemu.hang !== null || !this.booted || this.#writing !== null) return;
+    if (!qemu.running || qemu.hang !== null || !this.booted || this.#thought !== null || this.#writing !== null) return;
     const last = this.ram?.k ?? 0;
     if (k > last + 1) return;
     const known = k <= last ? answerTo(this.ram, k) : null;
     if (known !== null) return this.say(known.k, known.v);
     if (k <= last) return;
-    const answer: Answer = { k, v: this.#think(k), before: this.ram };
+    this.#thought = { k, v: this.#think(k) };
+    this.goesOn();
+  }
+
+  /** It runs, perhaps after it was stopped in the middle of a thought. */
+  goesOn(): void {
+    const thought = this.#thought;
+    if (thought !== null) this.#qemu.after(WORK_MS, () => this.#answer(thought));
+  }
+
+  /**
+   * QEMU stops the processors before it waits for what they have asked of its disks (do_vm_stop in system/cpus.c: pause_all_vcpus, then
+   * bdrv_drain_all), so a guest that is stopped asks for nothing more: neither on a disk from which its second child was just taken away,
+   * nor behind the state that a checkpoint is about to take.
+   */
+  #answer(thought: Thought): void {
+    const qemu = this.#qemu;
+    if (this.#thought !== thought || !qemu.running) return;
+    const { k, v } = thought;
+    const answer: Answer = { k, v, before: this.ram };
+    this.#thought = null;
     this.ram = answer;
     this.#writing = k;
-    qemu.after(WORK_MS, () =>
-      qemu.block.write(answer, () => {
-        if (this.#writing !== k) return;
-        this.#writing = null;
-        this.say(k, answer.v);
-      }),
-    );
+    qemu.block.write(answer, () => {
+      if (this.#writing !== k) return;
+      this.#writing = null;
+      this.say(k, v);
+    });
   }
 
   say(k: number, v: number): void {
@@ -114,6 +140,7 @@ export class SimGuest implements Guest {
   /** The state of another moment takes the place of this one. */
   load(ram: Answer | null): void {
     this.ram = ram;
+    this.#thought = null;
     this.#writing = null;
     this.booted = true;
   }

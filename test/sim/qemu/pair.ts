@@ -92,10 +92,13 @@ export class SimPair implements Pair {
       // It reads RAM from the socket holding the big lock; when the rest does not come its main loop hangs.
       if (rng.chance(0.4)) secondary.hold('migration');
     });
-    primary.after(rng.between(2, 12), () => {
-      const { ram } = primary.guest;
-      this.channel.send(primary, () => this.#receive(ram));
-    });
+    // vm_stop_force_state comes first, and what the guest has asked of its disk is over when it returns (migration/colo.c).
+    primary.block.drain(() =>
+      primary.after(rng.between(2, 12), () => {
+        const { ram } = primary.guest;
+        this.channel.send(primary, () => this.#receive(ram));
+      }),
+    );
   }
 
   #receive(ram: Answer | null): void {

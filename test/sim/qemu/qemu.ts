@@ -89,6 +89,7 @@ export class SimQemu implements Qemu {
     this.runstate = runstate;
     if (runstate === 'running') {
       this.block.guestRuns();
+      this.guest.goesOn();
       this.emit('RESUME');
     } else if (before === 'running') this.emit('STOP');
     this.world.touched();

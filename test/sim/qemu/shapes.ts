@@ -131,6 +131,7 @@ export interface Guest {
   wasRunning: boolean;
   fromClient(k: number): void;
   handle(k: number): void;
+  goesOn(): void;
   saidBySecondary(k: number, v: number): void;
   flush(): void;
   forgetWithheld(): void;
@@ -172,6 +173,8 @@ export interface Block {
   /** The guest goes on: a write whose error stopped it is tried again. */
   guestRuns(): void;
   takeFromPrimary(answer: Answer): boolean;
+  /** When all is over that the guest has asked of its disk. */
+  drain(then: () => void): void;
   connect(host: string, port: number): Channel | 'refused' | 'silent';
   peerGone(channel: Channel): void;
   startCopy(id: string, channel: Channel): void;
