@@ -4,11 +4,12 @@ import { InvalidArgumentError, type Command } from 'commander';
 import { messageOf } from '../../deploy/lab/command.js';
 import { QEMU_VERSIONS, type QemuVersion } from '../../deploy/lab/tree.js';
 import { benchPriorities } from './detection/priorities.js';
-import type { BenchResult } from './own-lab.js';
-import { benchSteps } from './steps/main.js';
+import type { BenchResult, Interruption } from './own-lab.js';
+import { benchSteps, type StepsOptions } from './steps/main.js';
 import type { Part } from './steps/table.js';
 
 type Report = (line: string) => void;
+type StepsFlags = Pick<StepsOptions, 'qemu' | 'only' | 'steps' | 'part'>;
 
 function part(text: string): Part {
   const [, number, of] = (/^(\d{1,3})\/(\d{1,3})$/.exec(text) ?? []).map(Number);
@@ -18,12 +19,13 @@ function part(text: string): Part {
 
 const words = (text: string): readonly string[] => text.split(',').filter((each) => each !== '');
 
-/** An interruption ends the bench where it is; its lab is taken away on the way out. */
-async function carryOut(bench: (signal: AbortSignal) => Promise<BenchResult>): Promise<never> {
+async function carryOut(bench: (interruption: Interruption) => Promise<BenchResult>): Promise<never> {
   const interruption = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => interruption.abort());
+  const hurry = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(signal, () => (interruption.signal.aborted ? hurry.abort() : interruption.abort()));
   try {
-    const { text, held } = await bench(interruption.signal);
+    const { text, held } = await bench({ signal: interruption.signal, hurry: hurry.signal });
     process.stdout.write(text);
     process.exitCode = held ? 0 : 1;
   } catch (error) {
@@ -42,16 +44,15 @@ export function addControlPlaneCommands(program: Command, report: Report, count:
     .option('-n, --rounds <count>', 'how often each', count, 10)
     .option('--seconds <count>', 'how long they are listened to in each round', count, 3)
     .action((options: { readonly rounds: number; readonly seconds: number }) =>
-      carryOut((signal) => benchPriorities({ ...options, report, signal })),
+      carryOut(({ signal }) => benchPriorities({ ...options, report, signal })),
     );
 
   program
     .command('steps')
     .description('the agent is killed before and after every step of every procedure: each comes to its end exactly once')
     .option('--only <courses>', 'solo, promote, live, cold, or several with commas', words, [])
+    .option('--steps <text...>', 'only places whose name contains one of these, for example rollback-protection', [])
     .option('--part <number/count>', 'only this one of so many parts of the table', part, { number: 1, of: 1 })
     .option('--qemu <version>', QEMU_VERSIONS.join(' or '), '11.1')
-    .action((options: { readonly only: readonly string[]; readonly part: Part; readonly qemu: QemuVersion }) =>
-      carryOut((signal) => benchSteps({ ...options, report, signal })),
-    );
+    .action((options: StepsFlags) => carryOut((interruption) => benchSteps({ ...options, ...interruption, report })));
 }

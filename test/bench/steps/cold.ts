@@ -1,6 +1,6 @@
 // The sixth procedure, Primary start: a VM whose two images are identical begins as a pair. It happens once in a VM's life, because an attempt that
-// was cut off after its first change is made again by another procedure. So each trap gets a VM of its own, which is defined, started, cut off
-// there, and deleted when it is a pair all the same.
+// was cut off after its first change is made again by another procedure. So each such trap gets a VM of its own, which is defined, started, cut
+// off there, and deleted when it is a pair all the same.
 
 import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,13 +10,15 @@ import { livingQemus } from '../../../deploy/lab/qemus.js';
 import { guestImage, type QemuVersion } from '../../../deploy/lab/tree.js';
 import type { Told } from '../told.js';
 import { arm, armed, nameOf, sprung, type Trap } from '../traps/trap.js';
-import { Keeper, PROTECT_MS, type Lane } from './lane.js';
+import { Keeper, PROTECT_MS, type Lane, type Listener } from './lane.js';
 
 const DISK_BYTES = 64 * 1024 * 1024;
 const CALL = { deadlineMs: 130_000 };
 
 export interface ColdResult {
   readonly kills: number;
+  /** Names of the places at which an agent was killed. */
+  readonly met: readonly string[];
   readonly protectedMs: readonly number[];
   readonly problems: readonly string[];
 }
@@ -25,25 +27,28 @@ export async function runColdStarts(
   lane: Lane,
   told: Told,
   qemu: QemuVersion,
-  traps: readonly Trap[],
-  report: (line: string) => void,
+  each: readonly (readonly Trap[])[],
+  { report, signal }: Listener,
 ): Promise<ColdResult> {
   const problems: string[] = [];
   const protectedMs: number[] = [];
   let kills = 0;
-  for (const [index, trap] of traps.entries()) {
-    const result = await coldStart(lane, told, qemu, `${lane.vm}${index}`, trap);
+  const met: string[] = [];
+  for (const [index, traps] of each.entries()) {
+    if (signal.aborted) break;
+    const result = await coldStart(lane, told, qemu, `${lane.vm}${index}`, traps);
     kills += result.met.length;
+    met.push(...result.met.map(nameOf));
     protectedMs.push(result.ms);
     problems.push(...result.problems);
     report(
-      `${lane.vm} ${index + 1}/${traps.length}: protected after ${Math.round(result.ms)} ms; ${result.met.map(nameOf).join(' + ')}; ${result.rows.join(', ')}${result.problems.length === 0 ? '' : `; WRONG: ${result.problems.join('; ')}`}`,
+      `${lane.vm} ${index + 1}/${each.length}: protected after ${Math.round(result.ms)} ms; ${result.met.map(nameOf).join(' + ')}; ${result.rows.join(', ')}${result.problems.length === 0 ? '' : `; WRONG: ${result.problems.join('; ')}`}`,
     );
   }
-  return { kills, protectedMs, problems };
+  return { kills, met, protectedMs, problems };
 }
 
-async function coldStart(lane: Lane, told: Told, qemu: QemuVersion, vm: string, trap: Trap) {
+async function coldStart(lane: Lane, told: Told, qemu: QemuVersion, vm: string, traps: readonly Trap[]) {
   const { plan, trapFile, hosts } = lane;
   for (const host of hosts) {
     const folder = join(host.agentStateDir, 'vms', vm);
@@ -57,7 +62,7 @@ async function coldStart(lane: Lane, told: Told, qemu: QemuVersion, vm: string, 
   const already = sprung(trapFile).length;
   const keeper = new Keeper(lane);
   try {
-    arm(trapFile, [trap]);
+    arm(trapFile, traps);
     const began = performance.now();
     await coloctl(plan, ['vm', 'define', '-f', file, '--start'], CALL);
     await told.untilVm(vm, 'protected', PROTECT_MS, (seen) => seen.phase === 'protected');

@@ -16,6 +16,8 @@ import { Told } from '../told.js';
 import { arm, armed, nameOf, sprung, trapEnvironment, type Trap } from '../traps/trap.js';
 
 export const PROTECT_MS = 120_000;
+/** For each death besides: a busy machine takes so long to start an agent and to have it heard, and a failed attempt is followed by a pause. */
+const DEATH_MS = 15_000;
 const ANSWER_MS = 60_000;
 /** More than a checkpoint's delay: the connection is then known to both sides. */
 const CALM_ANSWERS = 40;
@@ -31,6 +33,12 @@ export interface Lane {
   readonly number: number;
   readonly hosts: readonly HostPlan[];
   readonly trapFile: string;
+}
+
+/** Who hears of each round; `signal` ends what is dealt out after the round that is under way. */
+export interface Listener {
+  readonly report: (line: string) => void;
+  readonly signal: AbortSignal;
 }
 
 export interface RoundResult {
@@ -92,7 +100,8 @@ export async function round(lane: Lane, told: Told, role: Role, traps: readonly 
     await client.waitForMore(CALM_ANSWERS, ANSWER_MS);
     arm(trapFile, traps);
     const blow = killSide(sideOf(lane, before, role));
-    await told.untilVm(vm, 'protected again', PROTECT_MS, (seen) => seen.phase === 'protected' && seen.epoch > before.epoch);
+    const boundMs = PROTECT_MS + traps.length * DEATH_MS;
+    await told.untilVm(vm, 'protected again', boundMs, (seen) => seen.phase === 'protected' && seen.epoch > before.epoch);
     const againMs = Number(process.hrtime.bigint()) / 1e6 - blow.monoMs;
     const unreached = armed(trapFile);
     arm(trapFile, []);

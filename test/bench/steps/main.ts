@@ -4,25 +4,27 @@
 import { bringUpVm } from '../../../deploy/lab/lab.js';
 import type { LabPlan } from '../../../deploy/lab/plan.js';
 import type { QemuVersion } from '../../../deploy/lab/tree.js';
-import { onOwnLab, type BenchResult } from '../own-lab.js';
+import { onOwnLab, type BenchResult, type Interruption } from '../own-lab.js';
 import { table } from '../report.js';
 import { Told } from '../told.js';
 import { runColdStarts, type ColdResult } from './cold.js';
 import { watchAgents, type Lane } from './lane.js';
-import { COURSES, runCourse, some, type Course, type CourseResult } from './rounds.js';
-import { piece, PROCEDURES, trapsOf, type Part } from './table.js';
+import { nameOf } from '../traps/trap.js';
+import { COURSES, dealtTo, runCourse, some, type Course, type CourseResult, type Pair } from './rounds.js';
+import { named, piece, PROCEDURES, trapsOf, type Part } from './table.js';
 
 const HOSTS_A_LANE = 3;
 /** The course of cold starts, which has VMs of its own. */
 const COLD = 'cold';
 
-export interface StepsOptions {
+export interface StepsOptions extends Interruption {
   readonly qemu: QemuVersion;
   /** Names of courses; all when empty. */
   readonly only: readonly string[];
+  /** Parts of the names of places, as in `rollback-protection, before "cont"`; all when empty. */
+  readonly steps: readonly string[];
   readonly part: Part;
   readonly report: (line: string) => void;
-  readonly signal: AbortSignal;
 }
 
 /** Brings up a lab with three hosts for each course, and runs them side by side. */
@@ -30,8 +32,9 @@ export async function benchSteps(options: StepsOptions): Promise<BenchResult> {
   const wanted = (name: string): boolean => options.only.length === 0 || options.only.includes(name);
   const courses = COURSES.filter((each) => wanted(each.name));
   const lanesCount = courses.length + (wanted(COLD) ? 1 : 0);
-  const { qemu, report, signal, part } = options;
-  const lab = { name: `steps-${process.pid}`, hostCount: HOSTS_A_LANE * Math.max(1, lanesCount), qemu, vm: null, report, signal };
+  const { qemu, report, signal, hurry } = options;
+  const taken = (pairs: readonly Pair[]): readonly Pair[] => piece(named(pairs, options.steps), options.part);
+  const lab = { name: `steps-${process.pid}`, hostCount: HOSTS_A_LANE * Math.max(1, lanesCount), qemu, vm: null, report, signal, hurry };
   return onOwnLab(lab, async (plan) => {
     const told = new Told(plan);
     try {
@@ -39,19 +42,20 @@ export async function benchSteps(options: StepsOptions): Promise<BenchResult> {
       const cold = laneOf(plan, COLD, courses.length);
       if (wanted(COLD)) await watchAgents(cold);
       const [results, starts] = await Promise.all([
-        Promise.all(
-          lanes.map(({ lane, course }) =>
-            runCourse(
-              lane,
+        Promise.all(lanes.map(({ lane, course }) => runCourse(lane, told, some(course, taken), { report, signal }))),
+        wanted(COLD)
+          ? runColdStarts(
+              cold,
               told,
-              some(course, (pairs) => piece(pairs, part)),
-              report,
-            ),
-          ),
-        ),
-        wanted(COLD) ? runColdStarts(cold, told, qemu, piece(trapsOf(PROCEDURES.primaryStart), part).flat(), report) : null,
+              qemu,
+              taken(trapsOf(PROCEDURES.primaryStart))
+                .flat()
+                .map((trap) => [trap]),
+              { report, signal },
+            )
+          : null,
       ]);
-      return summary(courses, results, starts);
+      return summary(courses, results, starts, placesOf(courses, taken, wanted(COLD)));
     } finally {
       told.close();
     }
@@ -77,7 +81,18 @@ export async function raiseLanes(
   return lanes;
 }
 
-function summary(courses: readonly Course[], results: readonly CourseResult[], cold: ColdResult | null): BenchResult {
+/** Every place at which an agent is to be killed, once. */
+function placesOf(courses: readonly Course[], taken: (pairs: readonly Pair[]) => readonly Pair[], cold: boolean): readonly string[] {
+  const dealt = courses.flatMap((each) => dealtTo(some(each, taken)).flat());
+  return [...new Set([...dealt, ...(cold ? taken(trapsOf(PROCEDURES.primaryStart)).flat() : [])].map(nameOf))];
+}
+
+function summary(
+  courses: readonly Course[],
+  results: readonly CourseResult[],
+  cold: ColdResult | null,
+  places: readonly string[],
+): BenchResult {
   const rows = courses.flatMap((course, index) => {
     const rounds = results[index]?.rounds ?? [];
     return [
@@ -90,8 +105,11 @@ function summary(courses: readonly Course[], results: readonly CourseResult[], c
   const kills = [...courses.map((course, index) => `${course.name} ${results[index]?.kills ?? 0}`), `${COLD} ${cold?.kills ?? 0}`].join(
     ', ',
   );
+  const met = new Set([...results.flatMap((each) => each.met), ...(cold?.met ?? [])]);
+  const missed = places.filter((each) => !met.has(each));
   const problems = [...results.flatMap((each) => each.problems), ...(cold?.problems ?? [])];
   const held = problems.length === 0;
+  const reached = `places met: ${places.length - missed.length} of ${places.length}${missed.map((each) => `\n  not met: ${each}`).join('')}`;
   const verdict = held ? 'Every procedure came to its end exactly once.' : ['IT DID NOT HOLD:', ...problems].join('\n  ');
-  return { text: `${table('milliseconds', rows)}\nagents killed: ${kills}\n${verdict}\n`, held };
+  return { text: `${table('milliseconds', rows)}\nagents killed: ${kills}\n${reached}\n${verdict}\n`, held };
 }
