@@ -2,7 +2,7 @@
 
 import { InvalidArgumentError, type Command } from 'commander';
 import { messageOf } from '../../deploy/lab/command.js';
-import { QEMU_VERSIONS, type QemuVersion } from '../../deploy/lab/tree.js';
+import { QEMU_VERSIONS } from '../../deploy/lab/tree.js';
 import { benchPriorities } from './detection/priorities.js';
 import type { BenchResult, Interruption } from './own-lab.js';
 import { benchSteps, type StepsOptions } from './steps/main.js';
