@@ -123,7 +123,8 @@ export class Guests {
     if (client === undefined || !qemu.guest.booted) return;
     const known = this.#of(qemu);
     const given = known.checked ? client.given.slice(-1) : client.given;
-    known.checked = true;
+    // What is on a disk that fails now is looked at when it is well again, and then all of it.
+    known.checked = !qemu.block.image.bad;
     if (qemu.guest.ramTorn) this.#wrong(`${qemu.name} is heard with a state that failed to load`);
     const inRam = missingFrom(qemu.guest.ram, given);
     if (inRam !== null) this.#wrong(`${qemu.name} is heard and its RAM lacks what a client was told: ${inRam}`);

@@ -48,7 +48,7 @@ export const OTHER_MUTATIONS: readonly Mutation[] = [
     ],
     story: "the primary's disk fails, and the secondary dies as it wins",
     seed: 2,
-    violation: 'what a client was told',
+    violation: 'calls valid',
   },
   {
     name: 'dead-before-its-order',

@@ -196,10 +196,9 @@ export const STORIES: Readonly<Record<string, Story>> = {
     { lastsMs: 9_000, setup: { hosts: ['h1', 'h2'], members: true } },
   ),
   "the primary's disk fails, and the secondary dies as it wins": story(
-    ['0 bad-disk primary', '0 on -> verdict@ : kill primary', '2000 mend-disks'],
-    {
-      lastsMs: 5_000,
-    },
+    // While nobody can decide, the client is told of what only the secondary has written.
+    ['0 etcd down', '0 bad-disk primary', '600 etcd up', '600 on -> verdict@ : kill primary', '2600 mend-disks'],
+    { lastsMs: 7_000 },
   ),
   'the winner dies in the moment of its verdict': story(
     ['0 cut-both repl host-primary host-secondary', '0 on -> verdict@ : kill primary'],
