@@ -4,6 +4,7 @@
 
 import { exitCodeOf } from '../../../coordinator/cli/exit-codes.js';
 import { openSession } from '../../../coordinator/cli/session.js';
+import type { Failure } from '../../../coordinator/cli/world.js';
 import { LabError, waitFor } from '../../../deploy/lab/command.js';
 import { members, type LabPlan } from '../../../deploy/lab/plan.js';
 import { monoMs } from '../../../deploy/lab/probes.js';
@@ -26,6 +27,8 @@ export interface Look {
   readonly problem: string;
   /** All that an operator wishes for: exit 0, somebody leads, every host is ready, the pair is what it was. */
   readonly right: boolean;
+  /** Why it is not right, for people. */
+  readonly amiss: string;
 }
 
 export interface StatusEye {
@@ -54,9 +57,7 @@ export function openEye(plan: LabPlan, pair: () => PairSeen): StatusEye {
     const answer = await session.status();
     const seen = { askedMonoMs, monoMs: monoMs() };
     const before = looks.at(-1);
-    const next: Look = answer.ok
-      ? { ...seen, exit: exitCodeOf(answer.value), problem: answer.value.problem, right: isRight(answer.value, pair()) }
-      : { ...seen, exit: answer.error.exit, problem: answer.error.message, right: false };
+    const next = answer.ok ? { ...seen, ...judged(answer.value, pair()) } : { ...seen, ...unanswered(answer.error) };
     // Of looks in a row that say the same, the first and the last are kept.
     if (before !== undefined && isSame(before, next) && isSame(looks.at(-2), next)) looks.pop();
     looks.push(next);
@@ -76,7 +77,7 @@ export function openEye(plan: LabPlan, pair: () => PairSeen): StatusEye {
       return waitFor(wait, () => looks.find((each) => each.askedMonoMs >= sinceMonoMs && wished(each)) ?? null).catch((error: unknown) => {
         if (signal?.aborted === true) throw error;
         const last = looks.at(-1);
-        throw new LabError(`no ${what} within ${boundMs} ms; status exits with ${last?.exit ?? '?'}, ${last?.problem || 'no problem'}`);
+        throw new LabError(`no ${what} within ${boundMs} ms; status exits with ${last?.exit ?? '?'}: ${last?.amiss ?? 'nothing seen'}`);
       });
     },
     stop: async () => {
@@ -92,17 +93,30 @@ function isSame(one: Look | undefined, other: Look): boolean {
   return one !== undefined && one.exit === other.exit && one.right === other.right && saysNoQuorum(one) === saysNoQuorum(other);
 }
 
-function isRight(status: Status, pair: PairSeen): boolean {
+type Judgement = Omit<Look, 'askedMonoMs' | 'monoMs'>;
+
+function judged(status: Status, pair: PairSeen): Judgement {
+  const amiss = amissIn(status, pair).join('; ');
+  return { exit: exitCodeOf(status), problem: status.problem, right: amiss === '', amiss };
+}
+
+const unanswered = ({ exit, message }: Failure): Judgement => ({ exit, problem: message, right: false, amiss: message });
+
+function amissIn(status: Status, pair: PairSeen): readonly string[] {
   const vm = status.vms.find((each) => each.name === pair.vm);
-  return (
-    exitCodeOf(status) === 0 &&
-    status.leader !== '' &&
-    status.hosts.every((host) => host.state === 'ready') &&
-    vm !== undefined &&
-    vm.epoch === pair.epoch &&
-    vm.primary === pair.primary &&
-    vm.secondary === pair.secondary &&
-    vm.sides.length === 2 &&
-    vm.sides.every((side) => side.qemu === 'alive' && side.pair === 'ok')
-  );
+  const differs = (what: string, seen: number | string | undefined, wished: number | string): readonly string[] =>
+    seen === wished ? [] : [`${what} is ${seen ?? 'not there'} and was ${wished}`];
+  return [
+    ...(exitCodeOf(status) === 0 ? [] : [status.problem || `the VM is ${vm?.phase ?? 'not there'}`]),
+    ...(status.leader === '' ? ['nobody leads'] : []),
+    ...status.hosts.filter((host) => host.state !== 'ready').map((host) => `${host.name} is ${host.state}`),
+    ...differs('epoch', vm?.epoch, pair.epoch),
+    ...differs('primary', vm?.primary, pair.primary),
+    ...differs('secondary', vm?.secondary, pair.secondary),
+    ...differs('number of sides', vm?.sides.length, 2),
+    ...(vm?.sides ?? []).flatMap((side) => [
+      ...differs(`QEMU on ${side.host}`, side.qemu, 'alive'),
+      ...differs(`pair by ${side.host}`, side.pair, 'ok'),
+    ]),
+  ];
 }
