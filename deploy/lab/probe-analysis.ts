@@ -135,6 +135,13 @@ export function gapOfPairing(lines: readonly ProbeLine[], aloneMonoMs: number, p
   return longest(gapsIn(lines).filter((gap) => gap.fromMonoMs > aloneMonoMs && gap.fromMonoMs <= protectedMonoMs));
 }
 
+/** All gaps that ended in a time, in milliseconds. */
+export function gapsWithin(lines: readonly ProbeLine[], fromMonoMs: number, toMonoMs: number): readonly number[] {
+  return gapsIn(lines)
+    .filter((gap) => gap.toMonoMs >= fromMonoMs && gap.toMonoMs < toMonoMs)
+    .map(({ ms }) => ms);
+}
+
 function gapsIn(lines: readonly ProbeLine[]): readonly Gap[] {
   const moments = heardAt(lines);
   return moments.slice(1).map((to, position) => {

@@ -117,15 +117,19 @@ async function bringUpVm(cluster: PackagedCluster, options: PackagedOptions, tex
   report(`VM ${vm}: protected`);
 }
 
-/** Version of the agent on each host, as the cluster knows it, and whether all of them are heard. */
+/** Until every agent has that version, as the cluster knows it, and is heard. */
 export async function waitForVersion(plan: LabPlan, version: string, boundMs: number): Promise<void> {
-  await waitFor({ what: `agents of version ${version}, all ready`, boundMs, everyMs: 200 }, async () => {
-    const status = (await clusterStatus(plan)) as {
-      readonly hosts: readonly { readonly state: string; readonly agentVersion?: string }[];
-    } | null;
-    return status?.hosts.length === plan.hosts.length &&
-      status.hosts.every((each) => each.state === 'ready' && each.agentVersion === version)
-      ? true
-      : null;
-  });
+  type Seen = { readonly hosts: readonly { readonly name: string; readonly state: string; readonly agentVersion?: string }[] };
+  let last = 'no coordinator answered';
+  try {
+    await waitFor({ what: 'a version', boundMs, everyMs: 200 }, async () => {
+      const status = (await clusterStatus(plan)) as Seen | null;
+      if (status === null) return null;
+      last = status.hosts.map((each) => `${each.name} ${each.state} ${each.agentVersion ?? '?'}`).join(', ');
+      const isThere = status.hosts.length === plan.hosts.length;
+      return isThere && status.hosts.every((each) => each.state === 'ready' && each.agentVersion === version) ? true : null;
+    });
+  } catch {
+    throw new LabError(`no agents of version ${version}, all ready, within ${boundMs} ms: ${last}`);
+  }
 }

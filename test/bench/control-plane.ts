@@ -7,6 +7,7 @@ import { benchPriorities } from './detection/priorities.js';
 import type { BenchResult, Interruption } from './own-lab.js';
 import { benchSteps, type StepsOptions } from './steps/main.js';
 import type { Part } from './steps/table.js';
+import { benchUpgrade } from './upgrade.js';
 
 type Report = (line: string) => void;
 type StepsFlags = Pick<StepsOptions, 'qemu' | 'only' | 'steps' | 'part'>;
@@ -46,6 +47,14 @@ export function addControlPlaneCommands(program: Command, report: Report, count:
     .action((options: { readonly rounds: number; readonly seconds: number }) =>
       carryOut(({ signal }) => benchPriorities({ ...options, report, signal })),
     );
+
+  program
+    .command('upgrade')
+    .description(
+      'the package upgraded on three booted Debian 13 under a protected VM: what a client waits meanwhile, and as long without it',
+    )
+    .option('-n, --rounds <count>', 'how many upgrades', count, 6)
+    .action(({ rounds }: { readonly rounds: number }) => carryOut(({ signal }) => benchUpgrade({ rounds, report, signal })));
 
   program
     .command('steps')
