@@ -130,6 +130,26 @@ describe.skipIf(why !== null)('a disk', () => {
     await killPrimary(before.epoch);
   });
 
+  it('that is full under a guest that runs alone -> it stands still, status says why, and it goes on when there is room', async () => {
+    const plan = cluster();
+    await order(plan, ['vm', 'unprotect', VM]);
+    const alone = await untilPhase(plan, VM, 'solo', PROTECT_MS);
+    await prober().waitForMore(CALM_ANSWERS, ANSWER_MS);
+    const struck = disksOf(alone.primary);
+    await struck.fillImages(RECORDS_AT + lastCounter() * RECORD_BYTES);
+    const reason = await waitFor(async () => /stands still.*/.exec((await vmOf(plan, VM))?.reason ?? '')?.[0], {
+      what: 'the reason why the guest does not answer',
+      boundMs: VERDICT_MS,
+    });
+    console.log(reason);
+    struck.freeImages();
+    const freed = performance.now();
+    await prober().waitForMore(CALM_ANSWERS, ANSWER_MS);
+    console.log(`goes on ${Math.round(performance.now() - freed)} ms after there was room, ${CALM_ANSWERS} answers later`);
+    expect(troubles(prober().lines(), { counters: true })).toEqual([]);
+    expect(await vmOf(plan, VM)).toMatchObject({ phase: 'solo', primary: alone.primary });
+  });
+
   it('that the record names after all this -> has every acknowledged record', async () => {
     const plan = cluster();
     lines = await prober().stop();
