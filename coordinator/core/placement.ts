@@ -23,7 +23,10 @@ function candidates(view: VmView): readonly HostView[] {
   return able.sort((x, y) => x.sides - y.sides || (x.key.host < y.key.host ? -1 : 1));
 }
 
-/** The host for a first or repeated start: where the valid disk is, else the first that is heard. */
+/**
+ * The host for a first or repeated start: where the valid disk is, else the first that is heard. A record without a disk may be that of a pair whose
+ * primary died before its disk was told; the image of its secondary is no disk then.
+ */
 export function placePrimary(view: VmView): Result<HostView, string> {
   const { disk } = view.record;
   if (disk !== null) {
@@ -31,8 +34,13 @@ export function placePrimary(view: VmView): Result<HostView, string> {
     if (home?.heard === true) return ok(home);
     return fail(`waits for host ${disk.host}, which has the valid disk and is not heard`);
   }
-  const first = candidates(view).find((each) => each.heard);
+  const heard = candidates(view).filter((each) => each.heard);
+  const first = heard.find((each) => each.report?.disk.state !== 'stale');
   if (first !== undefined) return ok(first);
+  if (heard.length > 0) {
+    const stale = heard.map((each) => each.key.host).join(', ');
+    return fail(`waits for a host that has no stale image of it: ${stale} had a secondary there`);
+  }
   const names = view.wanted.spec.hosts.join(', ');
   return fail(names === '' ? 'no host is heard: is colo-agent running anywhere?' : `none of its hosts is heard: ${names}`);
 }
