@@ -13,6 +13,8 @@ export interface Query {
   readonly args: JsonObject;
 }
 
+export const REPLICATION_QUERY = { command: 'query-xen-replication-status', args: {} } as const satisfies Query;
+
 /** First round; the answers go to `factsFrom` in this order. */
 export const FACT_QUERIES = [
   { command: 'query-status', args: {} },
@@ -24,7 +26,7 @@ export const FACT_QUERIES = [
   { command: 'x-debug-query-block-graph', args: {} },
   { command: 'query-block-exports', args: {} },
   { command: 'query-block-jobs', args: {} },
-  { command: 'query-xen-replication-status', args: {} },
+  REPLICATION_QUERY,
 ] as const satisfies readonly Query[];
 
 export interface FilterFacts {
@@ -127,7 +129,7 @@ function roleFrom(
   return mode === 'primary' || half ? 'primary' : 'alone';
 }
 
-function replicationFrom(answer: Json, hasDriver: boolean): QemuFacts['replication'] {
+export function replicationFrom(answer: Json, hasDriver: boolean): QemuFacts['replication'] {
   if (!hasDriver) return 'none';
   if (at(answer, ['error']) !== true) return 'clean';
   return text(answer, ['desc'], '').includes('not running') ? 'none' : 'error';

@@ -30,7 +30,7 @@ export interface Seen {
   readonly guestShutdown: boolean;
   /** Each says that this pair is broken for good. */
   readonly breaks: readonly Break[];
-  /** QUORUM_REPORT_BAD about the peer's copy of the disk. */
+  /** QUORUM_REPORT_BAD about the peer's copy of the disk, or the replication driver's word at a checkpoint. */
   readonly peerDiskError: boolean;
   /** QUORUM_REPORT_BAD about the local image, or an I/O error that stopped the guest. */
   readonly localDiskError: boolean;
@@ -90,6 +90,11 @@ export function seeEvent(seen: Seen, event: QmpEvent, names: VmNames): Seen {
     default:
       return seen;
   }
+}
+
+/** The replication driver says that the peer has refused a write of which the guest was told that all is well. */
+export function seeMissedWrite(seen: Seen, at: Instant): Seen {
+  return { ...seeBreak(seen, at, 'query-xen-replication-status: error'), peerDiskError: true };
 }
 
 /** The same line again keeps its first instant. */

@@ -25,6 +25,7 @@ import { releases } from '../core/plan.js';
 import { nothingSeen, seeBreak, seeEvent } from '../core/seen.js';
 import { isMerging } from '../core/situation.js';
 import { noteMergeEnded } from './disk.js';
+import { lookForMissedWrites } from './look.js';
 import { readCapabilities, readFacts } from '../read-facts.js';
 import { proveSecondary } from './pair.js';
 import type { Link, Vm } from './vm.js';
@@ -276,6 +277,9 @@ class Watch {
     if (vm.seen.guestShutdown && !before.guestShutdown) void vm.saveQemu(this.#born, () => ({ guestShutdown: true }));
     const routine = event.name === 'RESUME' && before.coloSince !== null && vm.qemu?.provenFor !== null;
     if (TELLING.has(event.name) && !routine) vm.lookSoon();
+    if (event.name === 'STOP' && before.coloSince !== null && vm.situation() === 'primary' && !this.#busyReleasing()) {
+      void lookForMissedWrites(vm);
+    }
   }
 
   #pollExit(): void {

@@ -156,6 +156,14 @@ export const AGENT_MUTATIONS: readonly Mutation[] = [
     violation: 'what a client was told',
   },
   {
+    name: 'disk-status-at-checkpoints',
+    rule: 'query-xen-replication-status is read at each checkpoint, which empties the overlays; SAFETY 1',
+    changes: [{ file: 'agent/loop/watch.ts', find: "event.name === 'STOP' &&", replace: "event.name === 'never' &&" }],
+    story: 'the secondary refused a write, a checkpoint forgot it, and the primary dies before the next regular look',
+    seed: 1,
+    violation: 'what a client was told',
+  },
+  {
     name: 'merge-before-boot',
     rule: 'a chain is merged before its parent is booted; SAFETY 5',
     changes: [{ file: 'agent/loop/disk.ts', find: 'if (!merged.value) {', replace: 'if (merged.value === null) {' }],
