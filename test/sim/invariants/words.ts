@@ -1,6 +1,7 @@
 // Rules about what agents say of their pairs and what they do to taps meanwhile (SAFETY 8): nobody calls a pair broken that nothing has hurt,
 // nor a QEMU hung that answers; a side that looks broken is silenced at once, and speaks again only after a verdict, or when the pair is well.
 
+import type { VmJournal } from '../../../agent/core/journal.js';
 import type { PairState } from '../../../shared/core/model.js';
 import type { Machine, Qemu } from '../qemu/shapes.js';
 import type { Life } from '../world/life.js';
@@ -76,10 +77,16 @@ export class Words {
     this.#world.violate(`${side.qemu.name} is called ${told.state} and is not silenced after ${SILENCED_WITHIN_MS} ms`);
   }
 
-  /** The journal of a VM is on disk: who says there that it holds is cut off from the guest's network. */
+  /**
+   * The journal of a VM is on disk: who says there that it holds is cut off from the guest's network. Not so a loser that was then named the
+   * winner, because the first one was gone. Its tap goes up before its release begins, and `held` stays until the release is proven: it is what
+   * tells the next agent to raise the tap, should this one die in between. Whatever else is written meanwhile, such as COLO_EXIT, carries it
+   * along. The order to release stands in the same journal, so nobody reads there that this side is quiet.
+   */
   journalled(machine: Machine, vm: string): void {
-    const own = machine.vmJournals.get(vm)?.qemu ?? null;
-    if (own?.held !== true || own.death !== null) return;
+    const journal = machine.vmJournals.get(vm);
+    const own = journal?.qemu ?? null;
+    if (journal === undefined || isToBeReleased(journal) || own?.held !== true || own.death !== null) return;
     const up = own.taps.find((tap) => machine.taps.get(tap)?.up === true);
     const qemu = machine.running().find((each) => each.vm === vm && each.born === own.born);
     if (up !== undefined && qemu !== undefined) this.#world.violate(`${qemu.name} is said to hold and its tap is up`);
@@ -111,8 +118,12 @@ function sideOf(machine: Machine, vm: string): { readonly qemu: Qemu; readonly t
   const journal = machine.vmJournals.get(vm);
   const own = journal?.qemu ?? null;
   if (journal === undefined || own === null) return null;
-  if (journal.goal.kind === 'release-primary' || journal.goal.kind === 'release-secondary') return null;
+  if (isToBeReleased(journal)) return null;
   const qemu = machine.running().find((each) => each.vm === vm && each.born === own.born);
   if (qemu === undefined || qemu.colo.mode === 'none' || (qemu.outputPath() !== 'secondary' && !qemu.hasFilters())) return null;
   return { qemu, taps: own.taps };
+}
+
+function isToBeReleased({ goal }: VmJournal): boolean {
+  return goal.kind === 'release-primary' || goal.kind === 'release-secondary';
 }
