@@ -160,7 +160,7 @@ export const AGENT_MUTATIONS: readonly Mutation[] = [
     rule: 'query-xen-replication-status is read at each checkpoint, which empties the overlays; SAFETY 1',
     changes: [{ file: 'agent/loop/watch.ts', find: "event.name === 'STOP' &&", replace: "event.name === 'never' &&" }],
     story: 'the secondary refused a write, a checkpoint forgot it, and the primary dies before the next regular look',
-    seed: 1,
+    seed: 16,
     violation: 'what a client was told',
   },
   {

@@ -163,10 +163,15 @@ export const STORIES: Readonly<Record<string, Story>> = {
   "the primary's disk fails, and later its secondary dies": story(['0 bad-disk primary', '1500 mend-disks', '1600 kill secondary'], {
     lastsMs: 4_000,
   }),
-  "the secondary's disk is full, and the primary dies as it wins": story(['0 full host-secondary', '0 on -> verdict@ : kill primary'], {
-    lastsMs: 5_000,
-    spec: { checkpointDelayMs: 1_000, method: 'stop-copy' },
-  }),
+  "the secondary's disk is full, and the primary dies as it wins": story(
+    // Its agent is late, so that the checkpoint in which the secondary forgets what it refused ends before the primary dies.
+    ['0 full host-secondary', '0 on -> verdict@ : pause agent-primary', '2500 kill primary', '2600 wake-all'],
+    { lastsMs: 5_000, spec: { checkpointDelayMs: 1_000, method: 'stop-copy' } },
+  ),
+  'the secondary refused a write, a checkpoint forgot it, and the primary dies before the next regular look': story(
+    ['0 full host-secondary', '50 on event RESUME : kill primary'],
+    { lastsMs: 4_000 },
+  ),
   'the pairs of two VMs are made in one moment': story(
     [0, 1, 2, 3].flatMap((k) => [
       `${3_000 * k} protect no demo`,
