@@ -3,7 +3,7 @@
 # QEMU and etcd. The last line is `N passed, N failed`, and the exit code says whether anything failed.
 #
 #   COLO_TESTS=unit            leave the end-to-end tests out
-#   COLO_SIM_SCENARIOS=20000   so many scenarios in the simulator instead of 5000; among those beyond are some that are known to fail (README)
+#   COLO_SIM_SCENARIOS=20000   so many scenarios in the simulator instead of 5000; what more than that finds, the README says
 set -u
 cd "$(dirname "$0")/.." || exit 1
 reports=$(mktemp -d)
