@@ -14,6 +14,8 @@ export interface Query {
 }
 
 export const REPLICATION_QUERY = { command: 'query-xen-replication-status', args: {} } as const satisfies Query;
+/** How it is told that the answer to it is an error: the secondary has refused a write. */
+export const MISSED_WRITE = `${REPLICATION_QUERY.command}: error`;
 
 /** First round; the answers go to `factsFrom` in this order. */
 export const FACT_QUERIES = [

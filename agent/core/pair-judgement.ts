@@ -3,6 +3,7 @@
 // sockets repeating in vain, or checkpoints that do not come. A peer whose agent is dead while its host answers is no silence.
 
 import type { PairReport } from '../../shared/core/model.js';
+import { MISSED_WRITE } from './facts.js';
 
 export interface PairSignals {
   /** `none`: not half of a pair that reached COLO. */
@@ -104,10 +105,7 @@ function say(signals: PairSignals, state: 'hard' | 'silent' | 'unknown', lines: 
 }
 
 function hardEvidence(signals: PairSignals): readonly string[] {
-  return [
-    ...signals.breaks.map((each) => `${each.what} ${ago(each.agoMs)}`),
-    ...(signals.replicationError ? ['query-xen-replication-status: error'] : []),
-  ];
+  return [...signals.breaks.map((each) => `${each.what} ${ago(each.agoMs)}`), ...(signals.replicationError ? [MISSED_WRITE] : [])];
 }
 
 /** Newest proof of both ways: a heartbeat's echo, a probe's answer, or a checkpoint that came to its end. */

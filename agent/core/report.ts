@@ -4,6 +4,7 @@ import type { DiskId, Epoch, Instant } from '../../shared/core/ids.js';
 import type { DiskReport, DiskState, PairReport, QemuReport, QemuRole, TaskReport, VmReport } from '../../shared/core/model.js';
 import { unreachable } from '../../shared/core/assert.js';
 import { isSame } from '../../shared/core/same.js';
+import { MISSED_WRITE } from './facts.js';
 import { aloneOrDoubtful, type VmJournal } from './journal.js';
 import type { Situation } from './plan.js';
 import type { Seen } from './seen.js';
@@ -119,7 +120,7 @@ export function judgePair(
     return { state: 'none', evidence: [] };
   const age = (at: Instant): string => `${Math.round(now - at)} ms ago`;
   if (seen.breaks.length > 0) return { state: 'hard', evidence: seen.breaks.map((each) => `${each.what} ${age(each.at)}`) };
-  if (view.replication === 'error') return { state: 'hard', evidence: ['query-xen-replication-status: error'] };
+  if (view.replication === 'error') return { state: 'hard', evidence: [MISSED_WRITE] };
   if (situation === 'hung') return { state: 'unknown', evidence: ['QEMU does not answer'] };
   if (view.mainLoopSilentSince !== null)
     return { state: 'unknown', evidence: [`the main loop of QEMU does not answer since ${age(view.mainLoopSilentSince)}`] };

@@ -2,6 +2,7 @@
 // as they come; what can be asked is in the facts. Pure: the loop hands in each event with the instant at which it was read.
 
 import type { Instant } from '../../shared/core/ids.js';
+import { MISSED_WRITE } from './facts.js';
 import { at } from './procedures/condition.js';
 import type { QmpEvent } from './procedures/port.js';
 import type { VmNames } from './names.js';
@@ -94,7 +95,7 @@ export function seeEvent(seen: Seen, event: QmpEvent, names: VmNames): Seen {
 
 /** The replication driver says that the peer has refused a write of which the guest was told that all is well. */
 export function seeMissedWrite(seen: Seen, at: Instant): Seen {
-  return { ...seeBreak(seen, at, 'query-xen-replication-status: error'), peerDiskError: true };
+  return { ...seeBreak(seen, at, MISSED_WRITE), peerDiskError: true };
 }
 
 /** The same line again keeps its first instant. */

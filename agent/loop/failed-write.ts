@@ -16,5 +16,8 @@ export function makeFailedWriteAgain(vm: Vm): void {
   log.warn({ vm: vm.name, born: qemu.born }, 'failed-write-made-again');
   // What is still bad says so once more.
   if (vm.seen !== null) vm.seen = { ...vm.seen, localDiskError: false };
-  void link.monitor.execute('cont', {}, { deadlineMs: COMMAND_MS, oob: false }).then(() => vm.lookSoon());
+  void link.monitor.execute('cont', {}, { deadlineMs: COMMAND_MS, oob: false }).then((answer) => {
+    if (!answer.ok) log.warn({ vm: vm.name, born: qemu.born, error: answer.error.description }, 'failed-write-cont-refused');
+    vm.lookSoon();
+  });
 }

@@ -67,6 +67,8 @@ export interface Wait {
   readonly boundMs: number;
   readonly everyMs?: number;
   readonly signal?: AbortSignal;
+  /** What was there last, for the error. */
+  readonly last?: () => string;
 }
 
 /** Asks again until the answer is not null. The pause between two asks only spares the processor; the condition decides. */
@@ -76,7 +78,10 @@ export async function waitFor<T>(wait: Wait, ask: () => Promise<T | null> | T | 
     if (wait.signal?.aborted === true) throw new LabError('interrupted');
     const answer = await ask();
     if (answer !== null) return answer;
-    if (performance.now() > giveUpAtMs) throw new LabError(`no ${wait.what} within ${wait.boundMs} ms`);
+    if (performance.now() > giveUpAtMs) {
+      const last = wait.last === undefined ? '' : `: ${wait.last()}`;
+      throw new LabError(`no ${wait.what} within ${wait.boundMs} ms${last}`);
+    }
     await pause(wait.everyMs ?? 20);
   }
 }

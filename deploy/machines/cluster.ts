@@ -121,15 +121,12 @@ async function bringUpVm(cluster: PackagedCluster, options: PackagedOptions, tex
 export async function waitForVersion(plan: LabPlan, version: string, boundMs: number): Promise<void> {
   type Seen = { readonly hosts: readonly { readonly name: string; readonly state: string; readonly agentVersion?: string }[] };
   let last = 'no coordinator answered';
-  try {
-    await waitFor({ what: 'a version', boundMs, everyMs: 200 }, async () => {
-      const status = (await clusterStatus(plan)) as Seen | null;
-      if (status === null) return null;
-      last = status.hosts.map((each) => `${each.name} ${each.state} ${each.agentVersion ?? '?'}`).join(', ');
-      const isThere = status.hosts.length === plan.hosts.length;
-      return isThere && status.hosts.every((each) => each.state === 'ready' && each.agentVersion === version) ? true : null;
-    });
-  } catch {
-    throw new LabError(`no agents of version ${version}, all ready, within ${boundMs} ms: ${last}`);
-  }
+  const wait = { what: `agents of version ${version}, all ready`, boundMs, everyMs: 200, last: () => last };
+  await waitFor(wait, async () => {
+    const status = (await clusterStatus(plan)) as Seen | null;
+    if (status === null) return null;
+    last = status.hosts.map((each) => `${each.name} ${each.state} ${each.agentVersion ?? '?'}`).join(', ');
+    const isThere = status.hosts.length === plan.hosts.length;
+    return isThere && status.hosts.every((each) => each.state === 'ready' && each.agentVersion === version) ? true : null;
+  });
 }

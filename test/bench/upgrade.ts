@@ -23,6 +23,8 @@ export interface UpgradeOptions {
 const VM = 'demo';
 const VERSIONS = ['99.0.0', '99.0.1'] as const;
 const READY_MS = 60_000;
+/** Packages of Debian are fetched the first time. */
+const SETUP_MS = 900_000;
 const ANSWER_MS = 60_000;
 /** Between the hosts, and before and after everything: whatever a step sets in motion has ended. */
 const SETTLED_ANSWERS = 60;
@@ -38,7 +40,7 @@ interface Pair {
 }
 
 export async function benchUpgrade({ rounds, report, signal }: UpgradeOptions): Promise<BenchResult> {
-  execFileSync('sh', [join(tree, 'deploy/setup.sh'), 'tests'], { stdio: ['ignore', 2, 2] });
+  execFileSync('sh', [join(tree, 'deploy/setup.sh'), 'tests'], { stdio: ['ignore', 2, 2], timeout: SETUP_MS });
   const missing = whyNoMachine();
   if (missing !== null) throw new LabError(missing);
   const deb = buildPackage();

@@ -5,7 +5,7 @@
 import { exitCodeOf } from '../../../coordinator/cli/exit-codes.js';
 import { openSession } from '../../../coordinator/cli/session.js';
 import type { Failure } from '../../../coordinator/cli/world.js';
-import { LabError, waitFor } from '../../../deploy/lab/command.js';
+import { waitFor } from '../../../deploy/lab/command.js';
 import { members, type LabPlan } from '../../../deploy/lab/plan.js';
 import { monoMs } from '../../../deploy/lab/probes.js';
 import type { Status } from '../../../shared/gen/colo/v1/coordinator.js';
@@ -73,12 +73,9 @@ export function openEye(plan: LabPlan, pair: () => PairSeen): StatusEye {
     changes: (sinceMonoMs) =>
       looks.filter((each) => each.askedMonoMs >= sinceMonoMs).filter((each, position, all) => !isSame(all[position - 1], each)),
     until: async (what, sinceMonoMs, boundMs, wished, signal) => {
-      const wait = { what, boundMs, everyMs: 5, ...(signal === undefined ? {} : { signal }) };
-      return waitFor(wait, () => looks.find((each) => each.askedMonoMs >= sinceMonoMs && wished(each)) ?? null).catch((error: unknown) => {
-        if (signal?.aborted === true) throw error;
-        const last = looks.at(-1);
-        throw new LabError(`no ${what} within ${boundMs} ms; status exits with ${last?.exit ?? '?'}: ${last?.amiss ?? 'nothing seen'}`);
-      });
+      const last = (): string => `status exits with ${looks.at(-1)?.exit ?? '?'}: ${looks.at(-1)?.amiss ?? 'nothing seen'}`;
+      const wait = { what, boundMs, everyMs: 5, last, ...(signal === undefined ? {} : { signal }) };
+      return waitFor(wait, () => looks.find((each) => each.askedMonoMs >= sinceMonoMs && wished(each)) ?? null);
     },
     stop: async () => {
       stopped = true;
