@@ -79,7 +79,7 @@ async function measure(plan: LabPlan, vm: string, setting: CompareSetting, round
   const host = plan.hosts.find((each) => each.name === primary);
   if (host === undefined) throw new LabError(`VM ${vm} has no primary`);
   const client = startProber(plan, { probe: 'closed-loop' });
-  const capture = new Capture(plan, host, 'replication', FOUR_BYTES_OF_TCP);
+  const capture = new Capture(plan, host, 'replication', 'in', FOUR_BYTES_OF_TCP);
   try {
     await capture.ready();
     await client.waitForMore(CALM_ANSWERS, ANSWER_MS);

@@ -17,7 +17,9 @@ export interface Emissions {
 
 /** Uploads and downloads are left out: they are most of the traffic, and no other rules hold for them. */
 export async function captureEmissions(plan: LabPlan): Promise<{ stop(): Promise<Emissions> }> {
-  const captures = plan.hosts.map((host) => new Capture(plan, host, 'guest', `ether src ${plan.guest.mac} and tcp src port ${LINE_PORT}`));
+  const captures = plan.hosts.map(
+    (host) => new Capture(plan, host, 'guest', 'in', `ether src ${plan.guest.mac} and tcp src port ${LINE_PORT}`),
+  );
   await Promise.all(captures.map((each) => each.ready()));
   return {
     stop: async () => {

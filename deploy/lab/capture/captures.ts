@@ -8,7 +8,7 @@ import { LabError, waitFor } from '../command.js';
 import { logFile } from '../daemons.js';
 import type { HostPlan, LabPlan, Link } from '../plan.js';
 import { judgeCapture, type CaptureJudgement, type FaultPeriod, type Silence } from './judgement.js';
-import { parsePcap, streamsUntil, type Frame } from './pcap.js';
+import { parsePcap, streamsIn, type Frame } from './pcap.js';
 
 export interface Captures {
   /** By host, all that its guest has sent since the start, oldest first. */
@@ -26,10 +26,15 @@ const BUFFER_KIB = '65536';
 const LONGEST_FRAME = '65535';
 let started = 0;
 
-/** Resolves when every port is listened to: those of all guests, and that on which the named host of the secondary tells its primary what its guest sends. */
-export async function startCaptures(plan: LabPlan, secondary: string): Promise<Captures> {
-  const running = plan.hosts.map((host) => new Capture(plan, host, 'guest', `ether src ${plan.guest.mac}`));
-  const twins = plan.hosts.filter((host) => host.name === secondary).map((host) => new Capture(plan, host, 'replication', 'tcp'));
+/**
+ * Resolves when every port is listened to: those of all guests, and that on which the primary is told what the secondary's guest sends. What
+ * comes out of the switch there has passed every cut, so that no clock has to say which of it reached the primary.
+ */
+export async function startCaptures(plan: LabPlan, pair: { readonly primary: string; readonly secondary: string }): Promise<Captures> {
+  const running = plan.hosts.map((host) => new Capture(plan, host, 'guest', 'in', `ether src ${plan.guest.mac}`));
+  const told = plan.hosts.find((host) => host.name === pair.secondary)?.links.replication.address;
+  const ears = plan.hosts.filter((host) => host.name === pair.primary && told !== undefined);
+  const twins = ears.map((host) => new Capture(plan, host, 'replication', 'out', `tcp and src host ${told ?? ''}`));
   const all = [...running, ...twins];
   const stop = async (): Promise<void> => {
     await Promise.all(all.map((each) => each.stop()));
@@ -50,7 +55,7 @@ export async function startCaptures(plan: LabPlan, secondary: string): Promise<C
         const atWallMs = host === undefined ? null : suspicionOf(host, vm, period.faultWallMs);
         return atWallMs === null || atWallMs >= period.untilWallMs ? [] : [{ host: name, atWallMs }];
       });
-      const toldByTwin = twins.flatMap((each) => streamsUntil(each.frames(), period.faultWallMs));
+      const toldByTwin = twins.flatMap((each) => streamsIn(each.frames()));
       const judgement = judgeCapture(frames(), { ...period, suspicions, toldByTwin });
       for (const each of all) rmSync(each.file, { force: true });
       return judgement;
@@ -59,7 +64,7 @@ export async function startCaptures(plan: LabPlan, secondary: string): Promise<C
   };
 }
 
-/** Of what one host sends on one of its links; `filter` in tcpdump's language. */
+/** Of what one host sends (`in`, as the switch sees it) or is sent (`out`) on one of its links; `filter` in tcpdump's language. */
 export class Capture {
   readonly host: HostPlan;
   readonly file: string;
@@ -67,11 +72,11 @@ export class Capture {
   #said = '';
   #failure: Error | null = null;
 
-  constructor(plan: LabPlan, host: HostPlan, link: Link, filter: string) {
+  constructor(plan: LabPlan, host: HostPlan, link: Link, way: 'in' | 'out', filter: string) {
     started += 1;
     this.host = host;
     this.file = join(plan.runFolder, `capture-${process.pid}-${started}-${host.name}.pcap`);
-    const where = ['-i', host.links[link].switchPort, '-Q', 'in', '-w', this.file];
+    const where = ['-i', host.links[link].switchPort, '-Q', way, '-w', this.file];
     const how = ['-n', '-s', LONGEST_FRAME, '-B', BUFFER_KIB, '--immediate-mode', '-U', '-Z', 'root'];
     const command = ['netns', 'exec', plan.switchNamespace, 'tcpdump', ...where, ...how, filter];
     this.#child = spawn('ip', command, { stdio: ['ignore', 'ignore', 'pipe'] });

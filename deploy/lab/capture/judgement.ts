@@ -15,7 +15,7 @@ export interface FaultPeriod {
   readonly pairBroken: boolean;
   /** `atWallMs`: when it was decided. Null: nobody was to move, and nobody did. */
   readonly verdict: { readonly winner: string; readonly atWallMs: number } | null;
-  /** What the secondary sent to the primary until the fault, each TCP stream whole: its guest's answers are among it, to be compared. */
+  /** What reached the primary from the secondary, each TCP stream whole: its guest's answers are among it, to be compared. */
   readonly toldByTwin: readonly Buffer[];
   /** When each agent began to suspect its pair, from its log. */
   readonly suspicions: readonly { readonly host: string; readonly atWallMs: number }[];

@@ -42,11 +42,11 @@ export function parsePcap(file: Buffer): readonly Frame[] {
   return frames;
 }
 
-/** The payload of each TCP stream that was sent until then, whole and in order, whatever was sent twice or late; a hole ends it. */
-export function streamsUntil(frames: readonly Frame[], wallMs: number): readonly Buffer[] {
+/** The payload of each TCP stream, whole and in order, whatever was sent twice or late; a hole ends it. */
+export function streamsIn(frames: readonly Frame[]): readonly Buffer[] {
   const streams = new Map<string, { at: number; parts: Buffer[]; late: Map<number, Buffer> }>();
-  for (const { content, wallMs: sentAt } of frames) {
-    if (sentAt >= wallMs || content.kind !== 'tcp' || content.payload.length === 0) continue;
+  for (const { content } of frames) {
+    if (content.kind !== 'tcp' || content.payload.length === 0) continue;
     const stream = streams.get(content.stream) ?? { at: content.place, parts: [], late: new Map<number, Buffer>() };
     streams.set(content.stream, stream);
     stream.late.set(content.place, content.payload);

@@ -23,8 +23,8 @@ export interface Ear {
   close(): Promise<void>;
 }
 
-export async function openEar(plan: LabPlan, secondary: string): Promise<Ear> {
-  const captures: Captures = await startCaptures(plan, secondary);
+export async function openEar(plan: LabPlan, { primary, secondary }: VmState): Promise<Ear> {
+  const captures: Captures = await startCaptures(plan, { primary: primary ?? '', secondary: secondary ?? '' });
   const noise: Noise = startNoise(plan);
   return {
     judge: async (vm, faultWallMs, pair, events, winner, pairBroken) => {

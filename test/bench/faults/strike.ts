@@ -53,7 +53,7 @@ export async function strikeOnce(stage: Stage, each: FaultClass): Promise<Struck
   await client.waitForMore(CALM_ANSWERS, ANSWER_MS, stage.signal);
   const hand = await readyHand(plan, vm, each.fault, host);
   const logs = openLogs(plan);
-  const ear = await openEar(plan, before.secondary ?? '');
+  const ear = await openEar(plan, before);
   const seen = await follow(stage, each, { host, hand, logs, ear, before }).finally(() => ear.close());
   const { struckAt } = seen;
   const timeline = timelineOf(logs.events(), struckAt.wallMs, host.name);

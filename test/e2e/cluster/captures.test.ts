@@ -123,7 +123,7 @@ describe.skipIf(why !== null)('a guest under capture', () => {
     await prober.waitForMore(CALM_ANSWERS, ANSWER_MS);
     const host = hostNamed(plan, (await sideOf(plan, VM, fault.role)).host);
     const [primary, secondary] = [hostNamed(plan, before.primary).name, hostNamed(plan, before.secondary).name];
-    const captures = await startCaptures(plan, secondary);
+    const captures = await startCaptures(plan, { primary, secondary });
     const noise = startNoise(plan);
     try {
       const uncompared = (): number => (captures.frames().get(primary) ?? []).filter((frame) => frame.content.kind === 'uncompared').length;
