@@ -33,6 +33,7 @@ interface Watched {
   forcedAt: Instant | null;
   told: PairState;
   silenced: readonly string[];
+  silencedAt: Instant;
 }
 
 interface Pair {
@@ -88,7 +89,16 @@ export class Peers implements PairWatch {
 
   add(vm: string, source: PairSource): () => void {
     assert(!this.#vms.has(vm), `${vm} is watched already`);
-    this.#vms.set(vm, { source, born: null, tcpOf: '', tcp: nothingWatched, forcedAt: null, told: 'none', silenced: [] });
+    this.#vms.set(vm, {
+      source,
+      born: null,
+      tcpOf: '',
+      tcp: nothingWatched,
+      forcedAt: null,
+      told: 'none',
+      silenced: [],
+      silencedAt: this.#startedAt,
+    });
     return () => {
       this.#vms.delete(vm);
       this.#settleSilence();
@@ -173,14 +183,11 @@ export class Peers implements PairWatch {
       else log.info({ vm, pair: state, before: watched.told, evidence }, 'pair-judged');
       watched.told = state;
     }
-    if (facts.released || state === 'ok' || (state === 'none' && facts.isKnown)) this.#setSilenced(watched, []);
+    this.#claim(watched, facts);
+    if (facts.released || (state === 'none' && facts.isKnown)) this.#setSilenced(watched, []);
     else if (state === 'hard' || state === 'silent') this.#setSilenced(watched, facts.taps);
-    // A doubt neither silences a guest nor lifts a silence, also not one that an earlier agent has laid.
-    else if (watched.silenced.length === 0)
-      this.#setSilenced(
-        watched,
-        facts.taps.filter((tap) => this.#inherited.has(tap)),
-      );
+    else if (state === 'ok' && watched.silenced.length > 0) this.#hearAgain(vm, watched, signals);
+    // A doubt neither silences a guest nor lifts a silence.
     // Also when it was a report to one reader that brought it to light: all others must hear of it now and not at their next report.
     if (isNews) watched.source.changed();
     return judgement;
@@ -258,8 +265,27 @@ export class Peers implements PairWatch {
     watched.source.forceCheckpoint();
   }
 
+  /** What an earlier agent has silenced is this one's to lift, by the same rule as its own. */
+  #claim(watched: Watched, facts: PairFacts): void {
+    const left = facts.taps.filter((tap) => this.#inherited.has(tap));
+    if (left.length === 0) return;
+    this.#inherited = new Set([...this.#inherited].filter((tap) => !left.includes(tap)));
+    this.#setSilenced(watched, [...watched.silenced, ...left]);
+  }
+
+  /**
+   * A host that is heard again says nothing about the pair: a verdict may have let its other side go meanwhile, whose word has not come yet.
+   * Only a checkpoint from then to now needs both.
+   */
+  #hearAgain(vm: string, watched: Watched, { role, checkpoints }: PairSignals): void {
+    const { resumedAgoMs } = checkpoints;
+    if (resumedAgoMs !== null && resumedAgoMs < this.#age(watched.silencedAt)) this.#setSilenced(watched, []);
+    else if (role === 'primary') this.#force(vm, watched);
+  }
+
   #setSilenced(watched: Watched, taps: readonly string[]): void {
     if (taps.length === watched.silenced.length && taps.every((tap) => watched.silenced.includes(tap))) return;
+    if (watched.silenced.length === 0) watched.silencedAt = this.#ports.clock.now();
     watched.silenced = taps;
     this.#settleSilence();
   }

@@ -13,10 +13,14 @@ const SILENCED_WITHIN_MS = 100;
 const READY_MS = 100;
 /** So long after a QEMU stood still its agent may still say so: a probe was on its way. */
 const STOOD_STILL_MS = 1_000;
+/** The filter changes so long after a judgement that asked for it, in which another judgement may follow. */
+const LIFTED_WITHIN_MS = 100;
 
 interface Told {
   readonly life: Life;
   readonly state: PairState;
+  /** When this agent last called the pair well, or no pair; until now, if it has not said otherwise since. */
+  readonly wellAt: number;
 }
 
 export class Words {
@@ -25,6 +29,7 @@ export class Words {
   /** `machine vm` -> the last judgement of the agent that lives there. */
   readonly #told = new Map<string, Told>();
   readonly #bornAt = new WeakMap<Life, number>();
+  readonly #silencedAt = new Map<string, number>();
 
   constructor(world: Observed, hurt: ReadonlySet<string>) {
     this.#world = world;
@@ -46,11 +51,14 @@ export class Words {
 
   /** The filter at this host's taps has changed. */
   silenced(machine: Machine, before: ReadonlySet<string>): void {
+    for (const tap of machine.silenced) if (!before.has(tap)) this.#silencedAt.set(`${machine.name} ${tap}`, this.#world.kernel.now);
     for (const tap of before) if (!machine.silenced.has(tap)) this.#mayBeHeard(machine, tap);
   }
 
   #judged(life: Life, machine: Machine, vm: string, state: PairState, evidence: unknown): void {
-    this.#told.set(`${machine.name} ${vm}`, { life, state });
+    const before = this.#told.get(`${machine.name} ${vm}`);
+    const wasWellAt = before?.life === life ? Math.min(before.wellAt, this.#world.kernel.now) : -Infinity;
+    this.#told.set(`${machine.name} ${vm}`, { life, state, wellAt: state === 'ok' || state === 'none' ? Infinity : wasWellAt });
     if (state !== 'silent' && state !== 'hard') return;
     if (this.#isHalfOfPair(machine, vm) && !this.#hurt.has(vm))
       this.#world.violate(`${machine.name} calls the healthy pair of ${vm} ${state}: ${JSON.stringify(evidence)}`);
@@ -97,8 +105,14 @@ export class Words {
       const side = sideOf(machine, vm);
       // A guest that has powered off sends nothing, whatever an earlier agent thought of its pair.
       if (side === null || !side.taps.includes(tap) || side.qemu.runstate === 'shutdown') continue;
+      const record = this.#world.record(vm);
+      const lost = record?.phase === 'verdict' && record.primary?.host !== machine.name;
+      // A pair that has had a checkpoint since lived then, whatever was decided: nobody has let the other side go by that time.
+      const lived = side.qemu.resumedAt > (this.#silencedAt.get(`${machine.name} ${tap}`) ?? -Infinity);
+      if (lost && !lived && machine.taps.get(tap)?.up === true)
+        this.#world.violate(`${side.qemu.name} is not silenced any more, and the verdict is for ${record.primary?.host ?? '?'}`);
       const told = this.#told.get(`${machine.name} ${vm}`);
-      if (told?.life.alive === true && (told.state === 'ok' || told.state === 'none')) continue;
+      if (told?.life.alive === true && this.#world.kernel.now - told.wellAt <= LIFTED_WITHIN_MS) continue;
       this.#world.violate(
         `${side.qemu.name} is not silenced any more, and nothing was decided: its agent says ${told?.state ?? 'nothing'}`,
       );

@@ -38,6 +38,7 @@ export class SimQemu implements Qemu {
   /** What holds the main loop, and what a yank of that very thing frees. */
   hang: string | null = null;
   stoodStillUntil = -Infinity;
+  resumedAt = -Infinity;
   gaveUpConnecting = false;
   pair: Pair | null = null;
   /** How its death came: by its host's agent, by the world, or by itself. */
@@ -79,6 +80,7 @@ export class SimQemu implements Qemu {
   }
 
   emit(name: string, data: JsonObject = {}): void {
+    if (name === 'RESUME') this.resumedAt = this.world.kernel.now;
     this.world.note(`${this.name} event ${name}${Object.keys(data).length === 0 ? '' : ` ${JSON.stringify(data)}`}`);
     for (const sink of [...this.sinks]) this.world.kernel.after(this.world.rng.between(0.1, 1), () => this.alive && sink.event(name, data));
   }

@@ -230,6 +230,8 @@ export interface Qemu {
   readonly hang: string | null;
   /** When it last went on after it had been stopped or its main loop held. */
   readonly stoodStillUntil: number;
+  /** Its guest last went on, in COLO at the end of a checkpoint. */
+  readonly resumedAt: number;
   gaveUpConnecting: boolean;
   pair: Pair | null;
   readonly running: boolean;
