@@ -22,6 +22,9 @@ export function restProblem(world: World, vm: string, since: number): string | n
   // QEMU's replication driver remembers a failed write as long as the pair lasts, also when the disk has room again (SAFETY 1). Such a pair is
   // protected by its record's phase only, and to be taken apart as soon as somebody can.
   if (wanted.protect && running.some((each) => each.block.replicationError)) return `it is ${aim} and its secondary missed writes`;
+  // The same of a primary whose own disk did, and whose agent has not been heard to say so yet.
+  const isUnfit = running.some((each) => (each.machine.vmJournals.get(vm)?.qemu?.unpromotable ?? null) !== null);
+  if (wanted.protect && isUnfit) return `it is ${aim} and one side of it must not go on alone`;
   const client = world.clients.get(vm);
   if (client === undefined || client.lastAnswerAt <= since) return `it is ${aim} and its client has no answer since the last fault`;
   return null;
