@@ -36,15 +36,17 @@ const ALREADY_DONE: Outcome = { kind: 'already-done' };
 
 /**
  * Runs all steps, or up to the first that does not succeed. Events count from this call on, so call it in the tick in which the
- * procedure was made. `signal` ends it at the next await with `aborted`; QEMU may still carry out what was sent.
+ * procedure was made. `signal` ends it at the next await with `aborted`; QEMU may still carry out what was sent. `objection` is
+ * asked before each step by its name: what speaks against that step ends the procedure there, refused; null = nothing.
  */
 export async function runProcedure(
   procedure: Procedure,
   port: ProcedurePort,
   onProgress: (progress: Progress) => void,
   signal: AbortSignal,
+  objection: Objection = () => Promise.resolve(null),
 ): Promise<ProcedureResult> {
-  const run = new Run(procedure, port, onProgress, signal);
+  const run = new Run(procedure, port, onProgress, signal, objection);
   try {
     return await run.steps();
   } finally {
@@ -52,11 +54,14 @@ export async function runProcedure(
   }
 }
 
+export type Objection = (step: string) => Promise<string | null>;
+
 class Run {
   readonly #procedure: Procedure;
   readonly #port: ProcedurePort;
   readonly #onProgress: (progress: Progress) => void;
   readonly #signal: AbortSignal;
+  readonly #objection: Objection;
   readonly #events: QmpEvent[] = [];
   readonly #unsubscribe: () => void;
   readonly #startedAt: Instant;
@@ -66,11 +71,18 @@ class Run {
   #wake: () => void = () => undefined;
   #closed: QmpError | null = null;
 
-  constructor(procedure: Procedure, port: ProcedurePort, onProgress: (progress: Progress) => void, signal: AbortSignal) {
+  constructor(
+    procedure: Procedure,
+    port: ProcedurePort,
+    onProgress: (progress: Progress) => void,
+    signal: AbortSignal,
+    objection: Objection,
+  ) {
     this.#procedure = procedure;
     this.#port = port;
     this.#onProgress = onProgress;
     this.#signal = signal;
+    this.#objection = objection;
     this.#startedAt = port.now();
     this.#unsubscribe = port.subscribe((event) => {
       this.#events.push(event);
@@ -89,7 +101,9 @@ class Run {
   async steps(): Promise<ProcedureResult> {
     const { name, steps, releasedAfter } = this.#procedure;
     for (const [index, step] of steps.entries()) {
+      const against = await this.#objection(step.name);
       if (this.#signal.aborted) return this.#result({ kind: 'aborted', step: step.name });
+      if (against !== null) return this.#result({ kind: 'refused', step: step.name, error: { kind: 'contrary', description: against } });
       this.#marks.set(step.name, this.#events.length);
       this.#onProgress({ kind: 'step-started', procedure: name, step: step.name, index, of: steps.length });
       const before = this.#port.now();

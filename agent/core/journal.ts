@@ -58,6 +58,7 @@ export interface QemuJournal {
   readonly coloExited: boolean;
   /** The guest powered off by itself. */
   readonly guestShutdown: boolean;
+  /** Why it must not run the guest by itself; it holds until the next pair is made, or until an operator takes the loss on him. */
   readonly unpromotable: string | null;
   /** Its exit is proven. */
   readonly death: Death | null;
@@ -119,6 +120,11 @@ export function bornOf(goal: Goal): Epoch | null {
 
 export function startsQemu(goal: Goal): goal is Extract<Goal, { kind: 'start-alone' | 'start-cold-primary' | 'start-secondary' }> {
   return goal.kind === 'start-alone' || goal.kind === 'start-cold-primary' || goal.kind === 'start-secondary';
+}
+
+/** An operator knows that a disk lacks writes, and that no other copy is left. A journal of an earlier version has no such word. */
+export function acceptsLoss(goal: Goal): boolean {
+  return goal.kind === 'release-primary' && goal.acceptLoss;
 }
 
 function releasesQemu(goal: Goal): boolean {

@@ -7,6 +7,8 @@ import { at } from './procedures/condition.js';
 import type { QmpEvent } from './procedures/port.js';
 import type { VmNames } from './names.js';
 
+/** What is still bad says so once more. */
+export const OWN_DISK_WELL = { localDiskError: false, ownWriteFailed: false } as const;
 /** More different lines of evidence than this are not kept. */
 const MAX_BREAKS = 8;
 
@@ -35,6 +37,8 @@ export interface Seen {
   readonly peerDiskError: boolean;
   /** QUORUM_REPORT_BAD about the local image, or an I/O error that stopped the guest. */
   readonly localDiskError: boolean;
+  /** A write of the guest failed on the local image. With a peer's copy beside it the guest was told that it is written. */
+  readonly ownWriteFailed: boolean;
 }
 
 export function nothingSeen(connectedAt: Instant): Seen {
@@ -50,6 +54,7 @@ export function nothingSeen(connectedAt: Instant): Seen {
     breaks: [],
     peerDiskError: false,
     localDiskError: false,
+    ownWriteFailed: false,
   };
 }
 
@@ -58,8 +63,8 @@ export function nothingSeen(connectedAt: Instant): Seen {
  * it stopped the guest, and somebody has mended the disk and let the guest go on; if it is not mended, the next write says so again.
  */
 export function forgetPair(seen: Seen, guestRuns: boolean): Seen {
-  const localDiskError = seen.localDiskError && !guestRuns;
-  return { ...seen, coloSince: null, sawBegin: false, coloExit: null, checkpoints: 0, breaks: [], peerDiskError: false, localDiskError };
+  const ownDisk = guestRuns ? OWN_DISK_WELL : {};
+  return { ...seen, coloSince: null, sawBegin: false, coloExit: null, checkpoints: 0, breaks: [], peerDiskError: false, ...ownDisk };
 }
 
 export function seeEvent(seen: Seen, event: QmpEvent, names: VmNames): Seen {
@@ -84,7 +89,8 @@ export function seeEvent(seen: Seen, event: QmpEvent, names: VmNames): Seen {
       const node = text(event, 'node-name');
       const ofPeer = names.disks.some((disk) => node === disk.replication || node === disk.nbd);
       const what = `QUORUM_REPORT_BAD ${node} ${text(event, 'type')}: ${text(event, 'error')}`;
-      return ofPeer ? { ...seeBreak(seen, event.at, what), peerDiskError: true } : { ...seen, localDiskError: true };
+      if (ofPeer) return { ...seeBreak(seen, event.at, what), peerDiskError: true };
+      return { ...seen, localDiskError: true, ownWriteFailed: seen.ownWriteFailed || text(event, 'type') !== 'read' };
     }
     case 'BLOCK_IO_ERROR':
       return seeBlockError(seen, event, names);

@@ -3,6 +3,7 @@
 // letting the guest go on is a step of a procedure, nor on a QEMU that is held, nor beside a task.
 
 import { COMMAND_MS, FAILED_WRITE_AGAIN_MS } from '../core/bounds.js';
+import { OWN_DISK_WELL } from '../core/seen.js';
 import type { Vm } from './vm.js';
 
 /** Called in every tick. */
@@ -14,8 +15,7 @@ export function makeFailedWriteAgain(vm: Vm): void {
   if (vm.writeMadeAgainAt !== null && clock.now() - vm.writeMadeAgainAt < FAILED_WRITE_AGAIN_MS) return;
   vm.writeMadeAgainAt = clock.now();
   log.warn({ vm: vm.name, born: qemu.born }, 'failed-write-made-again');
-  // What is still bad says so once more.
-  if (vm.seen !== null) vm.seen = { ...vm.seen, localDiskError: false };
+  if (vm.seen !== null) vm.seen = { ...vm.seen, ...OWN_DISK_WELL };
   void link.monitor.execute('cont', {}, { deadlineMs: COMMAND_MS, oob: false }).then((answer) => {
     if (!answer.ok) log.warn({ vm: vm.name, born: qemu.born, error: answer.error.description }, 'failed-write-cont-refused');
     vm.lookSoon();

@@ -1,8 +1,9 @@
 // The way of an order from its arrival to its answer: judged, journalled, begun. Orders of one VM go one by one. What becomes of an
 // accepted order is seen in the reports; here is only whether it was obeyed.
 
-import { bornOf, journalOrder, startsQemu, type AgentJournal, type VmJournal } from '../core/journal.js';
+import { acceptsLoss, bornOf, journalOrder, startsQemu, type AgentJournal, type VmJournal } from '../core/journal.js';
 import { judgeDestroy } from '../core/destroy-rule.js';
+import { releases } from '../core/plan.js';
 import { judgeOrder, type OrderJudgement, type StoreWord } from '../core/orders.js';
 import { cleanUp } from './end.js';
 import { readRecord, readWord } from './store.js';
@@ -86,8 +87,8 @@ export class Orders {
   async #begin(order: Order): Promise<OrderAnswer> {
     const vm = this.#vm;
     const { goal } = order;
-    if (goal.kind === 'release-secondary' && vm.qemu !== null && vm.qemu.unpromotable !== null) {
-      return refuse('not-permitted-now', `this secondary must not run the guest: ${vm.qemu.unpromotable}`);
+    if (releases(goal.kind) && vm.qemu !== null && vm.qemu.unpromotable !== null && !acceptsLoss(goal)) {
+      return refuse('not-permitted-now', `this QEMU must not run the guest: ${vm.qemu.unpromotable}`);
     }
     let record: VmRecord | null = null;
     if (goal.kind === 'destroy') {

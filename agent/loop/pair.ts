@@ -17,8 +17,8 @@ import { forgetPair } from '../core/seen.js';
 import { refreshDisk, reserveOwnDisks, stampParents } from './disk.js';
 import { lookNow } from './look.js';
 import { runSteps } from './procedure.js';
-import { readQemuLog } from './qemu-log.js';
 import type { ActionResult } from './tasks.js';
+import { readQemuLog } from './unfit.js';
 import type { Task, Vm } from './vm.js';
 import { assert } from '../../shared/core/assert.js';
 import { epoch } from '../../shared/core/ids.js';
@@ -200,7 +200,8 @@ export async function goAlone(vm: Vm, task: Task): Promise<ActionResult> {
   task.freed = true;
   if (vm.qemu?.held === true) await setTaps(vm, true);
   const until = clock.now() + COMMAND_MS;
-  while (vm.facts?.running !== true) {
+  // A guest that one of its writes has stopped is its own again as well: the write is made again as long as it takes.
+  while (vm.facts?.running !== true && vm.facts?.runstate !== 'io-error') {
     if (clock.now() >= until || task.abort.signal.aborted)
       return failed('go-alone', `the guest does not run: QEMU is ${vm.facts?.runstate ?? 'silent'}`);
     await vm.change(PROOF_AGAIN_MS, task.abort.signal);
@@ -233,6 +234,7 @@ async function markAlone(vm: Vm, task: Task): Promise<ActionResult> {
     readyFor: null,
     provenFor: null,
     held: false,
+    unpromotable: null,
   }));
   return saved.ok ? FINISHED : failed('journal', saved.error);
 }

@@ -1,9 +1,12 @@
 // Runs one of the seed's procedures on the QEMU of a task: gives it its context, follows its progress, and words how it ended.
 
 import { runProcedure } from '../procedure-runner.js';
+import { acceptsLoss } from '../core/journal.js';
+import { releases } from '../core/plan.js';
 import { procedureContext, type ProcedureContext } from '../core/procedures/context.js';
 import type { Procedure, ProcedureResult } from '../core/procedures/step.js';
 import type { ActionResult } from './tasks.js';
+import { whyUnfit } from './unfit.js';
 import type { Task, Vm } from './vm.js';
 
 /** Steps that may let output go: filters away, COLO left, a guest that runs again. What comes before them releases nothing. */
@@ -23,6 +26,12 @@ export async function runSteps(
   if (link === null || qemu === null) return ended('connect', 'the monitor of QEMU is not connected');
   const procedure = make(contextOf(vm, task, link.capabilities));
   task.procedure = procedure.name;
+  // What takes the other copy away has ended every write under way, so whatever speaks against this one has been said by now.
+  const objection = async (step: string): Promise<string | null> => {
+    if (!releases(task.goal.kind) || !FREEING.test(step) || acceptsLoss(task.goal)) return null;
+    const why = await whyUnfit(vm);
+    return why === null ? null : `this QEMU must not run the guest: ${why}`;
+  };
   const result = await runProcedure(
     procedure,
     link.monitor,
@@ -40,6 +49,7 @@ export async function runSteps(
       }
     },
     task.abort.signal,
+    objection,
   );
   vm.durationsMs = { ...vm.durationsMs, [procedure.name]: result.durationMs };
   note(vm, task, result);

@@ -79,8 +79,8 @@ export class Vm {
   logOffset = 0;
   /** QEMU's log says that it has left COLO. */
   coloLeftInLog = false;
-  /** Resolves when what was last found in QEMU's log is in the journal. */
-  logTaken: Promise<unknown> = Promise.resolve();
+  /** Resolves when what was last found against this QEMU is in the journal. */
+  unfitTaken: Promise<Result<null, string>> = Promise.resolve(ok(null));
   /** When this QEMU last left a pair, or an attempt at one. */
   pairEndedAt: Instant | null = null;
   /** When a guest that a failed write had stopped was last let go on. */
@@ -270,6 +270,7 @@ export class Vm {
     this.mainLoopSilentSince = null;
     this.logOffset = 0;
     this.coloLeftInLog = false;
+    this.unfitTaken = Promise.resolve(ok(null));
     this.pairEndedAt = null;
     this.writeMadeAgainAt = null;
     this.resync = null;

@@ -19,7 +19,6 @@ import {
 } from '../core/bounds.js';
 import type { QemuFacts } from '../core/facts.js';
 import { lastWords } from '../core/qemu-log.js';
-import { readQemuLog } from './qemu-log.js';
 import type { MonitorHandlers, QemuPort, QmpEvent } from '../core/procedures/port.js';
 import { releases } from '../core/plan.js';
 import { nothingSeen, seeBreak, seeEvent } from '../core/seen.js';
@@ -28,6 +27,7 @@ import { noteMergeEnded } from './disk.js';
 import { lookForMissedWrites } from './look.js';
 import { readCapabilities, readFacts } from '../read-facts.js';
 import { proveSecondary } from './pair.js';
+import { noteLackingWrites, readQemuLog } from './unfit.js';
 import type { Link, Vm } from './vm.js';
 import { instant, type Epoch, type Instant } from '../../shared/core/ids.js';
 import { LATE_TICK_MS } from '../../shared/core/limits.js';
@@ -222,6 +222,7 @@ class Watch {
         if (peers.includes(chardev.id) && !chardev.connected) vm.seen = seeBreak(vm.seen, now, `chardev ${chardev.id} disconnected`);
       }
     }
+    noteLackingWrites(vm);
     void readQemuLog(vm, this.#born);
   }
 
@@ -265,6 +266,7 @@ class Watch {
     const before = vm.seen;
     vm.seen = seeEvent(before, event, vm.names);
     if (vm.seen === before) return;
+    noteLackingWrites(vm);
     vm.changed();
     if (event.name === 'COLO_EXIT' && before.coloExit === null) {
       void readQemuLog(vm, this.#born);

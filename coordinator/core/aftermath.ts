@@ -2,7 +2,7 @@
 
 import { PROTECT_BACKOFF_FIRST_MS, PROTECT_BACKOFF_LAST_MS } from '../../shared/core/limits.js';
 import type { ValidDisk, VmRecord } from '../../shared/core/model.js';
-import { edge, failedTask, type Change } from './rows.js';
+import { edge, failedTask, unfitnessOf, type Change } from './rows.js';
 import type { SideView, VmView } from './view.js';
 
 /** Doubling pause after failed tries, so that a thing that cannot work is not tried in a tight loop, and yet for ever. */
@@ -28,6 +28,17 @@ export function promotedDisk(winner: SideView, record: VmRecord): ValidDisk | nu
 
 export function deathOf(view: SideView | null): string | null {
   return view?.report?.qemu.kind === 'dead' ? `QEMU on ${view.side.host} died: ${view.report.qemu.why}` : null;
+}
+
+/** The primary's disk lacks writes that its guest was told are written, and no other copy can go on: nothing is booted before somebody knows. */
+export function lostWrites(view: VmView, what: string): Change {
+  const host = view.a?.side.host ?? '?';
+  return edge(
+    view,
+    'failed',
+    `data at risk: the primary on ${host} must not go on alone (${unfitnessOf(view.a) ?? 'its disk fails'}), and ${what}`,
+    {},
+  );
 }
 
 /** Boots the one valid disk again on its host, or stops for good, as the spec says. */

@@ -6,7 +6,7 @@ import { fail, ok, type Result } from '../../shared/core/result.js';
 import type { Side, ValidDisk, Verdict } from '../../shared/core/model.js';
 import { diskOf, promotedDisk } from './aftermath.js';
 import { bootableDisks, describeDisk } from './disks.js';
-import { evidenceOf, type Change } from './rows.js';
+import { evidenceOf, FORCED, type Change } from './rows.js';
 import { storeBehind } from './transitions-store.js';
 import { notPromotable } from './transitions-verdict.js';
 import type { SideView, VmView } from './view.js';
@@ -106,7 +106,7 @@ function releaseOf(view: VmView, kind: Verdict['kind'], winner: SideView, loser:
 }
 
 function verdictOf(view: VmView, kind: Verdict['kind'], winner: Side, loser: Side | null): Verdict {
-  return { row: 'forced', kind, winner, loser, evidence: evidenceOf(view), atMs: view.wallMs };
+  return { row: FORCED, kind, winner, loser, evidence: evidenceOf(view), atMs: view.wallMs };
 }
 
 function fromDisk(view: VmView, off: DeclaredOff): Result<Edge, string> {

@@ -3,6 +3,7 @@
 
 import type { Goal, GoalKind, Ports, Side, VmRecord } from '../../shared/core/model.js';
 import { unreachable } from '../../shared/core/assert.js';
+import { FORCED } from './rows.js';
 import { isSameSide, type HostView, type SideView, type VmView } from './view.js';
 
 export interface DueOrder {
@@ -46,7 +47,7 @@ function ordersOfPhase(view: VmView): readonly DueOrder[] {
     case 'held':
       return a === null || a.qemu !== 'alive' || runsAlone(a)
         ? []
-        : [{ host: a.side.host, goal: { kind: 'release-primary', born: a.side.born } }];
+        : [{ host: a.side.host, goal: { kind: 'release-primary', born: a.side.born, acceptLoss: false } }];
     case 'syncing':
       return syncing(view, a, b);
     case 'verdict':
@@ -123,7 +124,7 @@ function verdictOrders(view: VmView, a: SideView | null, b: SideView | null): re
   if (a.report?.aloneSince !== epoch) {
     const goal: Goal =
       verdict.kind === 'solo-primary'
-        ? { kind: 'release-primary', born: a.side.born }
+        ? { kind: 'release-primary', born: a.side.born, acceptLoss: verdict.row === FORCED }
         : { kind: 'release-secondary', born: a.side.born, ports: ports ?? noPorts };
     orders.push({ host: a.side.host, goal });
   }

@@ -23,6 +23,9 @@ export type Change =
   /** Every trace of the VM leaves the store. */
   | { readonly kind: 'forget' };
 
+/** Row of a verdict that an operator gave, knowing what it may cost. */
+export const FORCED = 'forced';
+
 export interface Row {
   readonly name: string;
   readonly from: readonly Phase[];
@@ -50,6 +53,9 @@ export function failedTask(view: SideView | null, record: VmRecord): string | nu
   if (view === null || task?.kind !== 'failed' || task.epoch !== record.epoch) return null;
   return `${view.side.host}: ${task.goal} failed at ${task.step}: ${task.error}`;
 }
+
+/** Why this side must not run the guest by itself; null = nothing speaks against it, or nothing is heard. */
+export const unfitnessOf = (view: SideView | null): string | null => view?.report?.unpromotable ?? null;
 
 /** A write of its guest failed, and QEMU has stopped the guest instead of telling it. */
 export function standsStill({ report }: SideView): boolean {

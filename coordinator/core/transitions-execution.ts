@@ -2,7 +2,7 @@
 
 import { AGENT_RESTARTED_WITHIN_MS } from '../../shared/core/limits.js';
 import { deathOf, diedAlone, diskOf, promotedDisk } from './aftermath.js';
-import { edge, evidenceOf, failedTask, type Change, type Row } from './rows.js';
+import { edge, evidenceOf, failedTask, FORCED, unfitnessOf, type Change, type Row } from './rows.js';
 import type { VmView } from './view.js';
 
 export const executionRows: readonly Row[] = [
@@ -37,7 +37,7 @@ export const executionRows: readonly Row[] = [
     name: 'winner-unfit',
     from: ['verdict'],
     to: 'verdict',
-    why: 'The winner cannot be released: its last checkpoint was not loaded whole. It never released output, so the other copy goes on.',
+    why: 'The winner cannot be released: its last checkpoint was not loaded whole, or its disk lacks writes. It never released output, so the other copy goes on.',
     when: (view) => isUnfit(view) && view.a?.qemu === 'alive' && lossOf(view) === null && view.b?.qemu === 'alive',
     act: (view) => reverse(view),
   },
@@ -46,11 +46,28 @@ export const executionRows: readonly Row[] = [
     from: ['verdict'],
     to: 'stopped',
     why: "The winner cannot be released and the other QEMU has died: the loser's own disk is whole, the winner's is not.",
-    when: (view) => isUnfit(view) && view.b?.qemu === 'dead' && view.b.report !== null && view.b.report.disk.state === 'clean',
-    act: (view) =>
-      diedAlone(view, `the winner on ${view.a?.side.host ?? '?'} cannot be released: ${view.a?.report?.unpromotable ?? '?'}`, {
-        disk: view.b === null ? view.record.disk : diskOf(view.b, view.record),
-      }),
+    when: (view) =>
+      isUnfit(view) &&
+      view.record.verdict?.kind === 'promote-secondary' &&
+      view.b?.qemu === 'dead' &&
+      unfitnessOf(view.b) === null &&
+      view.b.report?.disk.state === 'clean',
+    act: (view) => diedAlone(view, whyUnfit(view), { disk: view.b === null ? view.record.disk : diskOf(view.b, view.record) }),
+  },
+  {
+    name: 'data-at-risk-verdict',
+    from: ['verdict'],
+    to: 'failed',
+    why: 'Neither side may go on: the one lacks what its guest was told is written, and the other is gone or no better.',
+    when: (view) => {
+      if (!isUnfit(view) || view.record.verdict?.row === FORCED) return false;
+      if (view.b?.qemu === 'alive') return lossOf(view) !== null;
+      return view.b?.qemu === 'dead' && (view.record.verdict?.kind === 'solo-primary' || unfitnessOf(view.b) !== null);
+    },
+    act: (view) => {
+      const other = `the other side on ${view.b?.side.host ?? '?'} ${lossOf(view) ?? ''}`;
+      return edge(view, 'failed', `data at risk: ${whyUnfit(view)}, and ${deathOf(view.b) ?? other}`, {});
+    },
   },
   {
     name: 'winner-died',
@@ -97,24 +114,19 @@ function lossOf(view: VmView): string | null {
   const { verdict } = view.record;
   if (verdict?.loserLacks !== undefined) return verdict.loserLacks;
   // Its guest was told of writes that only the other side has.
-  if (view.b?.report?.disk.localError === true) return 'its disk fails';
-  // Only a secondary loads states, and then the winner is the primary, whose disk is whole.
-  if (typeof view.b?.report?.unpromotable === 'string') return 'it did not load its last checkpoint';
-  const lacks = verdict?.kind === 'solo-primary' && view.a?.report?.disk.replication === 'error';
-  return lacks ? 'its disk missed writes' : null;
+  if (view.b?.report?.disk.localError === true) return 'has a disk that fails';
+  const unfit = unfitnessOf(view.b);
+  if (unfit !== null) return `must not go on either: ${unfit}`;
+  const lacks = verdict?.kind === 'solo-primary' && [view.a, view.b].some((side) => side?.report?.disk.replication === 'error');
+  return lacks ? 'has a disk that missed writes' : null;
 }
 
-/** The winner testifies that it must not be promoted and never was; if it has died since, that is no less true of its disk. */
-function isUnfit(view: VmView): boolean {
-  const report = view.a?.report;
-  return (
-    view.record.verdict?.kind === 'promote-secondary' &&
-    (view.a?.qemu === 'alive' || view.a?.qemu === 'dead') &&
-    report?.unpromotable !== null &&
-    report?.unpromotable !== undefined &&
-    report.aloneSince === null
-  );
+/** The winner testifies that it must not go on alone and never did; if it has died since, that is no less true of its disk. */
+function isUnfit({ a }: VmView): boolean {
+  return (a?.qemu === 'alive' || a?.qemu === 'dead') && unfitnessOf(a) !== null && a.report?.aloneSince === null;
 }
+
+const whyUnfit = ({ a }: VmView): string => `the winner on ${a?.side.host ?? '?'} cannot be released: ${unfitnessOf(a) ?? '?'}`;
 
 function executing(view: VmView): Change {
   const { a, b, record } = view;
@@ -157,7 +169,7 @@ function reverse(view: VmView): Change {
     return { kind: 'hold', reason: 'no loser to name' };
   const kind = verdict.kind === 'solo-primary' ? 'promote-secondary' : 'solo-primary';
   const isGone = view.a?.qemu === 'dead';
-  const why = isGone ? 'is gone without having released' : `cannot be released (${view.a?.report?.unpromotable ?? '?'})`;
+  const why = isGone ? 'is gone without having released' : `cannot be released (${unfitnessOf(view.a) ?? '?'})`;
   return edge(view, 'verdict', `${verdict.winner.host} ${why}; ${verdict.loser.host} goes on`, {
     primary: verdict.loser,
     secondary: verdict.winner,

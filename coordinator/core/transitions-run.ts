@@ -1,10 +1,10 @@
 // Rows for a VM by itself: start, stop, power-off, death alone, deletion.
 
 import { START_MS } from '../../shared/core/limits.js';
-import { backoffMs, deathOf, diedAlone, diskOf } from './aftermath.js';
+import { backoffMs, deathOf, diedAlone, diskOf, lostWrites } from './aftermath.js';
 import { freshPorts, placePrimary, placeSecondary } from './placement.js';
 import { holdDownMs, recentFailovers } from './transitions-budget.js';
-import { edge, failedTask, poweredOff, sideAt, standsStill, type Change, type Row } from './rows.js';
+import { edge, failedTask, poweredOff, sideAt, standsStill, unfitnessOf, type Change, type Row } from './rows.js';
 import type { VmView } from './view.js';
 
 const wantedStopped = (view: VmView): boolean => view.wanted.wanted !== 'running';
@@ -127,7 +127,18 @@ export const runRows: readonly Row[] = [
     to: 'stopped',
     why: 'The only QEMU of the VM has died; its disk is the only valid one.',
     when: (view) => view.a?.qemu === 'dead',
-    act: (view) => diedAlone(view, deathOf(view.a) ?? 'QEMU died'),
+    act: (view) => {
+      const death = deathOf(view.a) ?? 'QEMU died';
+      return unfitnessOf(view.a) === null ? diedAlone(view, death) : lostWrites(view, death);
+    },
+  },
+  {
+    name: 'data-at-risk-alone',
+    from: ['solo', 'held'],
+    to: 'failed',
+    why: 'The attempt was given up before anybody knew that the disk of the primary had failed in COLO: its agent does not let the guest go on.',
+    when: (view) => view.a?.qemu === 'alive' && unfitnessOf(view.a) !== null,
+    act: (view) => lostWrites(view, 'the pair is gone'),
   },
   {
     name: 'disk-noted',

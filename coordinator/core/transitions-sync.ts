@@ -2,10 +2,10 @@
 
 import { PROTECT_FLOOR_MS, START_MS } from '../../shared/core/limits.js';
 import type { VmRecord } from '../../shared/core/model.js';
-import { backoffMs, deathOf, diedAlone, diskOf } from './aftermath.js';
+import { backoffMs, deathOf, diedAlone, diskOf, lostWrites } from './aftermath.js';
 import { freshPorts, placeSecondary } from './placement.js';
 import { holdDownMs } from './transitions-budget.js';
-import { edge, failedTask, sideAt, standsStill, type Change, type Row } from './rows.js';
+import { edge, failedTask, sideAt, standsStill, unfitnessOf, type Change, type Row } from './rows.js';
 import type { VmView } from './view.js';
 
 export const syncRows: readonly Row[] = [
@@ -55,7 +55,12 @@ export const syncRows: readonly Row[] = [
     to: 'stopped',
     why: 'The primary died before the pair was made. The half-made secondary is torn and is never promoted.',
     when: (view) => view.a?.qemu === 'dead' && view.a.report?.qemu.kind === 'dead',
-    act: (view) => diedAlone(view, deathOf(view.a) ?? 'the primary died during the copy', view.record.disk === null ? coldDeath(view) : {}),
+    act: (view) => {
+      const death = deathOf(view.a) ?? 'the primary died during the copy';
+      return unfitnessOf(view.a) === null
+        ? diedAlone(view, death, view.record.disk === null ? coldDeath(view) : {})
+        : lostWrites(view, death);
+    },
   },
   {
     name: 'data-at-risk-syncing',

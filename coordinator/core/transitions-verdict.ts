@@ -2,8 +2,8 @@
 // No signal alone moves a VM, a fresh `ok` from either side beats every silence, and every combination has a row.
 
 import type { PairState, Verdict } from '../../shared/core/model.js';
-import { edge, evidenceOf, type Change, type Row } from './rows.js';
-import { deathOf, promotedDisk } from './aftermath.js';
+import { edge, evidenceOf, unfitnessOf, type Change, type Row } from './rows.js';
+import { deathOf, lostWrites, promotedDisk } from './aftermath.js';
 import { overlayBytes } from './placement.js';
 import { failoversWithThis } from './transitions-budget.js';
 import type { SideView, VmView } from './view.js';
@@ -71,6 +71,7 @@ const solo =
 
 /** Both sides of a pair without a verdict died: the primary's disk is the valid one. */
 function bothDead(view: VmView, what: string): Change {
+  if (unfitnessOf(view.a) !== null) return lostWrites(view, what);
   if (view.wanted.spec.restart === 'never') return edge(view, 'failed', `${what}; restart is "never"`, { secondary: null });
   return edge(view, 'stopped', `${what}; to be started again from the disk on ${view.record.disk?.host ?? '?'}`, {
     primary: null,

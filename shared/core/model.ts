@@ -194,14 +194,15 @@ export interface Peer {
 /**
  * What a coordinator may ask of one side. Every goal is safe to repeat and has a plan from every state in which it can be set.
  * `release-primary` is Primary Failover (or the rollback of an attempt that never reached COLO);
- * `release-secondary` is Secondary Failover; `hold` takes the tap down and touches nothing else.
+ * `release-secondary` is Secondary Failover; `hold` takes the tap down and touches nothing else. `acceptLoss`: an
+ * operator chose this side although its disk may lack writes.
  */
 export type Goal =
   | { readonly kind: 'start-alone'; readonly born: Epoch; readonly images: readonly string[] | null; readonly create: boolean }
   | { readonly kind: 'start-cold-primary'; readonly born: Epoch; readonly ports: Ports; readonly peer: Peer }
   | { readonly kind: 'start-secondary'; readonly born: Epoch; readonly ports: Ports; readonly peer: Peer }
   | { readonly kind: 'protect'; readonly born: Epoch; readonly ports: Ports; readonly peer: Peer; readonly method: ProtectionMethod }
-  | { readonly kind: 'release-primary'; readonly born: Epoch }
+  | { readonly kind: 'release-primary'; readonly born: Epoch; readonly acceptLoss: boolean }
   | { readonly kind: 'release-secondary'; readonly born: Epoch; readonly ports: Ports }
   | { readonly kind: 'hold'; readonly born: Epoch }
   | { readonly kind: 'checkpoint'; readonly born: Epoch }
@@ -303,7 +304,7 @@ export interface VmReport {
   readonly held: boolean;
   /** COLO_EXIT was seen, so that no checkpoint is half loaded (SAFETY 2). */
   readonly coloExited: boolean;
-  /** stderr said that a checkpoint failed to load: never promote. */
+  /** Why this QEMU must not run the guest alone: a checkpoint that did not load, or a disk that lacks what its guest was told is written. */
   readonly unpromotable: string | null;
   readonly task: TaskReport;
   readonly disk: DiskReport;

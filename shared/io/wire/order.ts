@@ -50,7 +50,7 @@ function goalToWire(goal: Goal): GoalMessage {
     case 'protect':
       return { $case: 'protect', value: { ...meeting(goal), method: goal.method } };
     case 'release-primary':
-      return { $case: 'releasePrimary', value: { born: goal.born } };
+      return { $case: 'releasePrimary', value: { born: goal.born, acceptLoss: goal.acceptLoss } };
     case 'release-secondary':
       return { $case: 'releaseSecondary', value: { born: goal.born, ports: portsToWire(goal.ports) } };
     case 'hold':
@@ -86,7 +86,7 @@ function goalFromWire(message: GoalMessage, top: Reader): Goal | undefined {
       return met(message.value, reader, (parts) => ({ kind: 'protect', ...parts, method }));
     }
     case 'releasePrimary':
-      return { kind: 'release-primary', born: born(message.value, reader) };
+      return { kind: 'release-primary', born: born(message.value, reader), acceptLoss: message.value.acceptLoss };
     case 'releaseSecondary': {
       const ports = reader.part('ports', message.value.ports, readPorts);
       return ports === undefined ? undefined : { kind: 'release-secondary', born: born(message.value, reader), ports };

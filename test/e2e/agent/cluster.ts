@@ -213,7 +213,7 @@ export class Cluster {
       verdict: { row: 'test', kind: promoted ? 'promote-secondary' : 'solo-primary', winner: won, loser: lost, evidence: [], atMs: 0 },
     });
     const saved = clock.now();
-    await this.obey(winner, promoted ? { kind: 'release-secondary', born, ports } : { kind: 'release-primary', born });
+    await this.obey(winner, promoted ? { kind: 'release-secondary', born, ports } : { kind: 'release-primary', born, acceptLoss: false });
     const ordered = clock.now();
     const alone = await this.until(
       winner,

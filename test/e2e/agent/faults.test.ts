@@ -50,7 +50,7 @@ describe.skipIf(why !== null)('two agents in trouble', () => {
     agents.b.killQemu(VM);
     await expect(cluster.until('a', 'failed', () => false, 90_000)).rejects.toThrow(/protect failed/);
     await cluster.save({ phase: 'solo', secondary: null });
-    await cluster.obey('a', { kind: 'release-primary', born: bornOf('primary') });
+    await cluster.obey('a', { kind: 'release-primary', born: bornOf('primary'), acceptLoss: false });
     await cluster.until(
       'a',
       'alone',
@@ -108,7 +108,7 @@ describe.skipIf(why !== null)('two agents in trouble', () => {
     agents.b.start();
     await cluster.until('b', 'adopted', (report) => report.qemu.kind === 'alive');
     await cluster.save({ phase: 'solo', secondary: null });
-    await cluster.obey('b', { kind: 'release-primary', born: bornOf('primary') });
+    await cluster.obey('b', { kind: 'release-primary', born: bornOf('primary'), acceptLoss: false });
     await cluster.until(
       'b',
       'alone',
@@ -123,7 +123,7 @@ describe.skipIf(why !== null)('two agents in trouble', () => {
     await cluster.obey('b', { kind: 'hold', born: bornOf('primary') });
     await cluster.until('b', 'held', (report) => report.held);
     await cluster.save({});
-    await cluster.obey('b', { kind: 'release-primary', born: bornOf('primary') });
+    await cluster.obey('b', { kind: 'release-primary', born: bornOf('primary'), acceptLoss: false });
     await cluster.until('b', 'not held', (report) => !report.held && report.aloneSince === cluster.record.epoch);
     await client?.answers(3, 20_000);
   });

@@ -5,9 +5,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readRecords } from '../../../deploy/lab/disk-records.js';
 import { bringUpVm } from '../../../deploy/lab/lab.js';
 import type { ProbeLine } from '../../../deploy/lab/probe-log.js';
+import { pauseDaemon, resumeDaemon } from '../../../deploy/lab/processes.js';
 import { startProber, type Prober } from '../../../deploy/lab/prober.js';
 import { killSide, sideOf } from '../../../deploy/lab/sides.js';
-import { ANSWER_MS, historyOf, order, PROTECT_MS, untilPhase, vmOf } from '../cluster/cluster.js';
+import { ANSWER_MS, BOOT_MS, historyOf, hostNamed, order, PROTECT_MS, untilPhase, vmOf } from '../cluster/cluster.js';
+import { ask } from '../cluster/guest.js';
 import { missing, QEMU, useCluster, VM } from '../cluster/stage.js';
 import { lostRecords, stopAll, troubles } from '../cluster/traffic.js';
 import { waitFor } from '../../support/wait.js';
@@ -16,6 +18,8 @@ import { HostDisks, IMAGE, imagesFolder } from './disks.js';
 const CALM_ANSWERS = 40;
 const VERDICT_MS = 60_000;
 const UP_MS = 400_000;
+/** What the guest writes while space is being taken away must not be in the part that is: of a guest that runs alone there is no other copy. */
+const RECORDS_MEANWHILE = 40;
 /** Record N is at 1 MiB + N * 512. */
 const RECORDS_AT = 1024 * 1024;
 const RECORD_BYTES = 512;
@@ -61,6 +65,9 @@ describe.skipIf(why !== null)('a disk', () => {
         .map((line) => (line.kind === 'answer' ? line.counter : 0)),
     );
 
+  /** Where on the disk the guest will write soon. */
+  const nextRecords = (): number => RECORDS_AT + (lastCounter() + RECORDS_MEANWHILE) * RECORD_BYTES;
+
   /** Strikes a protected pair and gives the verdict that follows. */
   async function strike(blow: (primary: HostDisks, secondary: HostDisks) => Promise<void>) {
     const plan = cluster();
@@ -97,7 +104,7 @@ describe.skipIf(why !== null)('a disk', () => {
     let struck: HostDisks | null = null;
     const { before, verdict } = await strike((primary) => {
       struck = primary;
-      return primary.fillImages(RECORDS_AT + lastCounter() * RECORD_BYTES);
+      return primary.fillImages(nextRecords());
     });
     expect(verdict).toMatchObject({ row: 'primary-disk-lost', primary: before.secondary });
     (struck as HostDisks | null)?.freeImages();
@@ -108,7 +115,7 @@ describe.skipIf(why !== null)('a disk', () => {
     let struck: HostDisks | null = null;
     const { before, verdict } = await strike((_, secondary) => {
       struck = secondary;
-      return secondary.fillImages(RECORDS_AT + lastCounter() * RECORD_BYTES);
+      return secondary.fillImages(nextRecords());
     });
     expect(verdict.primary).toBe(before.primary);
     expect(['pair-broken', 'secondary-disk-lost']).toContain(verdict.row);
@@ -136,7 +143,7 @@ describe.skipIf(why !== null)('a disk', () => {
     const alone = await untilPhase(plan, VM, 'solo', PROTECT_MS);
     await prober().waitForMore(CALM_ANSWERS, ANSWER_MS);
     const struck = disksOf(alone.primary);
-    await struck.fillImages(RECORDS_AT + lastCounter() * RECORD_BYTES);
+    await struck.fillImages(nextRecords());
     const reason = await waitFor(async () => /stands still.*/.exec((await vmOf(plan, VM))?.reason ?? '')?.[0], {
       what: 'the reason why the guest does not answer',
       boundMs: VERDICT_MS,
@@ -162,5 +169,28 @@ describe.skipIf(why !== null)('a disk', () => {
     expect(disk?.state).toBe('clean');
     expect(told).toBeGreaterThan(4 * CALM_ANSWERS);
     expect(lostRecords(records, [lines])).toEqual([]);
+  });
+
+  it('that is full under the primary, whose secondary dies before its agent can say so -> nobody goes on without what was acknowledged', async () => {
+    const plan = cluster();
+    await order(plan, ['vm', 'protect', VM]);
+    await order(plan, ['vm', 'start', VM]);
+    const before = await untilPhase(plan, VM, 'protected', PROTECT_MS);
+    await ask(plan, 'read 0', BOOT_MS);
+    client = startProber(plan, { probe: 'closed-loop' });
+    await prober().waitForMore(CALM_ANSWERS, ANSWER_MS);
+    const agent = hostNamed(plan, before.primary);
+    const secondary = await sideOf(plan, VM, 'secondary');
+    pauseDaemon(plan, agent, 'agent');
+    await disksOf(before.primary).fillImages(nextRecords());
+    // The last of these are on the disk of the secondary alone.
+    await prober().waitForMore(RECORDS_MEANWHILE + CALM_ANSWERS, ANSWER_MS);
+    killSide(secondary);
+    await untilPhase(plan, VM, 'verdict', PROTECT_MS, before.epoch);
+    resumeDaemon(plan, agent, 'agent');
+    const failed = await untilPhase(plan, VM, 'failed', PROTECT_MS, before.epoch);
+    console.log(failed.reason);
+    expect(failed.reason).toMatch(/^data at risk: .*its own disk failed a write/);
+    expect((await historyOf(plan, VM, before.epoch)).map((each) => each.row)).toEqual(['secondary-dead', 'data-at-risk-verdict']);
   });
 });

@@ -153,7 +153,7 @@ function late(): State {
     disk: disk === null ? null : { ...disk, epoch: epoch(7) },
   };
   const { h1, h2 } = was.hosts;
-  const release = { kind: 'release-primary', born: epoch(1) } as const;
+  const release = { kind: 'release-primary', born: epoch(1), acceptLoss: false } as const;
   const hold = { kind: 'hold', born: epoch(3) } as const;
   const alone: HostState = {
     ...h1,

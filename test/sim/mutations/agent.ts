@@ -142,6 +142,16 @@ export const AGENT_MUTATIONS: readonly Mutation[] = [
     violation: 'a state that failed to load',
   },
   {
+    name: 'lacking-writes-is-unfit',
+    rule: 'a primary whose disk failed a write that its secondary took is not let go on alone; SAFETY 1',
+    changes: [
+      { file: 'agent/loop/unfit.ts', find: 'if (isPrimary && hasCopy)', replace: "if (isPrimary && hasCopy && situation === 'hung')" },
+    ],
+    story: "the primary's disk fails, and its secondary dies before its agent can say so",
+    seed: 3,
+    violation: 'lacks what a client was told',
+  },
+  {
     name: 'disk-status-poll',
     rule: 'query-xen-replication-status is read, because the driver swallows errors; SAFETY 1',
     changes: [

@@ -163,6 +163,10 @@ export const STORIES: Readonly<Record<string, Story>> = {
   "the primary's disk fails, and later its secondary dies": story(['0 bad-disk primary', '1500 mend-disks', '1600 kill secondary'], {
     lastsMs: 4_000,
   }),
+  "the primary's disk fails, and its secondary dies before its agent can say so": story(
+    ['0 pause agent-primary', '0 bad-disk primary', '150 kill secondary', '300 wake-all', '1000 mend-disks'],
+    { lastsMs: 5_000, spec: { checkpointDelayMs: 1_000, method: 'stop-copy' } },
+  ),
   "the secondary's disk is full, and the primary dies as it wins": story(
     // Its agent is late, so that the checkpoint in which the secondary forgets what it refused ends before the primary dies.
     ['0 full host-secondary', '0 on -> verdict@ : pause agent-primary', '2500 kill primary', '2600 wake-all'],

@@ -21,7 +21,7 @@ const secondary = (): VmJournal =>
     }),
   });
 const releaseSecondary: Goal = { kind: 'release-secondary', born: epoch(2), ports: PORTS };
-const releasePrimary: Goal = { kind: 'release-primary', born: epoch(2) };
+const releasePrimary: Goal = { kind: 'release-primary', born: epoch(2), acceptLoss: false };
 const protect: Goal = { kind: 'protect', born: epoch(2), ports: PORTS, peer: PEER, method: 'stop-copy' };
 
 const vmOf = (report: HostReport): VmReport => {

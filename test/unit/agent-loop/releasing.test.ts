@@ -7,7 +7,7 @@ import { epoch } from '../../../shared/core/ids.js';
 import type { Order } from '../../../shared/core/model.js';
 import { aJournal, anOrder, aQemu } from './builders.js';
 
-const release = (at: number): Order => anOrder({ kind: 'release-primary', born: epoch(1) }, { epoch: epoch(at) });
+const release = (at: number): Order => anOrder({ kind: 'release-primary', born: epoch(1), acceptLoss: false }, { epoch: epoch(at) });
 const dead = (qemu: QemuJournal | null): QemuJournal => ({ ...(qemu ?? aQemu()), death: { why: 'it ended' } });
 const obeyed = (before = aJournal({ epoch: epoch(4), qemu: aQemu({ born: epoch(1) }) })) => journalOrder(before, release(5), null);
 

@@ -217,7 +217,7 @@ describe('an agent that has obeyed the lost store', () => {
     uid: journal.uid,
     term: term(901),
     epoch: epoch(10),
-    goal: { kind: 'release-primary', born: epoch(3) },
+    goal: { kind: 'release-primary', born: epoch(3), acceptLoss: false },
     spec: journal.spec,
     ...change,
   });

@@ -96,7 +96,7 @@ const order: Order = {
   uid: vmUid('u'),
   term: term(5),
   epoch: epoch(6),
-  goal: { kind: 'release-primary', born: epoch(2) },
+  goal: { kind: 'release-primary', born: epoch(2), acceptLoss: false },
   spec: aSpec(),
 };
 

@@ -88,7 +88,7 @@ const goal: fc.Arbitrary<Goal> = fc.oneof(
   fc.record({ kind: kind('start-cold-primary'), born: epochs, ports, peer }),
   fc.record({ kind: kind('start-secondary'), born: epochs, ports, peer }),
   fc.record({ kind: kind('protect'), born: epochs, ports, peer, method: fc.constantFrom('stop-copy', 'live', 'identical-images') }),
-  fc.record({ kind: kind('release-primary'), born: epochs }),
+  fc.record({ kind: kind('release-primary'), born: epochs, acceptLoss: fc.boolean() }),
   fc.record({ kind: kind('release-secondary'), born: epochs, ports }),
   fc.record({ kind: kind('hold'), born: epochs }),
   fc.record({ kind: kind('checkpoint'), born: epochs }),

@@ -65,6 +65,8 @@ export interface Protect {
 
 export interface ReleasePrimary {
   born: number;
+  /** An operator chose this side although its disk may lack writes. */
+  acceptLoss: boolean;
 }
 
 export interface ReleaseSecondary {
@@ -212,7 +214,7 @@ export interface VmReport {
   guestShutdown: boolean;
   held: boolean;
   coloExited: boolean;
-  /** Empty = promotable. */
+  /** Why this QEMU must not run the guest alone. Empty = nothing speaks against it. */
   unpromotable: string;
   task: TaskState | undefined;
   disk: DiskReport | undefined;
@@ -838,13 +840,16 @@ export const Protect: MessageFns<Protect> = {
 };
 
 function createBaseReleasePrimary(): ReleasePrimary {
-  return { born: 0 };
+  return { born: 0, acceptLoss: false };
 }
 
 export const ReleasePrimary: MessageFns<ReleasePrimary> = {
   encode(message: ReleasePrimary, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.born !== 0) {
       writer.uint32(8).uint64(message.born);
+    }
+    if (message.acceptLoss !== false) {
+      writer.uint32(16).bool(message.acceptLoss);
     }
     return writer;
   },
@@ -870,6 +875,14 @@ export const ReleasePrimary: MessageFns<ReleasePrimary> = {
             message.born = longToNumber(reader.uint64());
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.acceptLoss = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -883,13 +896,23 @@ export const ReleasePrimary: MessageFns<ReleasePrimary> = {
   },
 
   fromJSON(object: any): ReleasePrimary {
-    return { born: isSet(object.born) ? globalThis.Number(object.born) : 0 };
+    return {
+      born: isSet(object.born) ? globalThis.Number(object.born) : 0,
+      acceptLoss: isSet(object.acceptLoss)
+        ? globalThis.Boolean(object.acceptLoss)
+        : isSet(object.accept_loss)
+        ? globalThis.Boolean(object.accept_loss)
+        : false,
+    };
   },
 
   toJSON(message: ReleasePrimary): unknown {
     const obj: any = {};
     if (message.born !== 0) {
       obj.born = Math.round(message.born);
+    }
+    if (message.acceptLoss !== false) {
+      obj.acceptLoss = message.acceptLoss;
     }
     return obj;
   },
@@ -900,6 +923,7 @@ export const ReleasePrimary: MessageFns<ReleasePrimary> = {
   fromPartial<I extends Exact<DeepPartial<ReleasePrimary>, I>>(object: I): ReleasePrimary {
     const message = createBaseReleasePrimary();
     message.born = object.born ?? 0;
+    message.acceptLoss = object.acceptLoss ?? false;
     return message;
   },
 };
