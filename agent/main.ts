@@ -145,7 +145,7 @@ async function serve(config: AgentConfig, qemuVersion: NonNullable<ReturnType<ty
     ...securityMetrics(security, qemuCertificate?.report() ?? null),
     counted.metric(),
   ];
-  const metrics = config.metrics === undefined ? null : await serveMetrics(log, config.metrics.listen, figures);
+  const metrics = config.metrics === undefined ? null : await serveMetrics({ clock, log }, config.metrics.listen, figures);
   if (metrics?.ok === false) return end(EXIT_CANNOT_SERVE, `metrics: ${metrics.error}`);
   server.value.setServing(true);
 

@@ -162,7 +162,7 @@ async function run(config: CoordinatorConfig, clock: Clock, dev: DevEtcd | null)
     leading,
   );
   const figures = (): readonly Metric[] => [...coordinatorMetrics(api.summary()), ...securityMetrics(security), counted.metric()];
-  const metrics = config.metrics === undefined ? null : await serveMetrics(log, config.metrics.listen, figures);
+  const metrics = config.metrics === undefined ? null : await serveMetrics({ clock, log }, config.metrics.listen, figures);
   if (metrics?.ok === false) return end(EXIT_CANNOT_SERVE, `metrics: ${metrics.error}`);
   server.value.setServing(true);
   log.info({ version, listen: config.listen, prefix: config.prefix, endpoints: config.etcd.endpoints }, 'started');

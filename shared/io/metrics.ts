@@ -4,8 +4,10 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { exposition, type Metric } from '../core/metrics.js';
+import { newcomers } from '../core/newcomers.js';
 import { fail, ok, type Result } from '../core/result.js';
-import type { Log } from '../ports.js';
+import type { Rate } from '../core/token-bucket.js';
+import type { Clock, Log } from '../ports.js';
 
 export interface MetricsLimits {
   readonly connections: number;
@@ -13,9 +15,16 @@ export interface MetricsLimits {
   readonly requestMs: number;
   /** And to the end of the answer, for a reader that does not read. */
   readonly answerMs: number;
+  /** New connections of one address. Prometheus makes one in some seconds; an answer costs about a millisecond. */
+  readonly newcomers: Rate;
 }
 
-export const METRICS_LIMITS: MetricsLimits = { connections: 16, requestMs: 2_000, answerMs: 5_000 };
+export const METRICS_LIMITS: MetricsLimits = {
+  connections: 16,
+  requestMs: 2_000,
+  answerMs: 5_000,
+  newcomers: { perSecond: 5, burst: 40 },
+};
 /** A request of Prometheus has a few hundred bytes. */
 const MOST_HEADER_BYTES = 4_096;
 
@@ -26,7 +35,7 @@ export interface MetricsServer {
 
 /** `address`: `ADDRESS:PORT`. The figures are asked for at each request. */
 export function serveMetrics(
-  log: Log,
+  { clock, log }: { readonly clock: Clock; readonly log: Log },
   address: string,
   metrics: () => readonly Metric[],
   limits: MetricsLimits = METRICS_LIMITS,
@@ -50,7 +59,9 @@ export function serveMetrics(
     },
   );
   server.maxConnections = limits.connections;
+  const isWelcome = newcomers(() => clock.now(), limits.newcomers);
   server.on('connection', (socket) => {
+    if (!isWelcome(socket.remoteAddress ?? '?')) return void socket.destroy();
     const cut = setTimeout(() => socket.destroy(), limits.answerMs);
     socket.on('close', () => clearTimeout(cut));
   });

@@ -5,8 +5,9 @@
 import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls';
 import { describeIdentity, type Caller } from '../../core/access.js';
+import { newcomers } from '../../core/newcomers.js';
 import { fail, ok, type Result } from '../../core/result.js';
-import { fullBucket, take, type Bucket, type Rate } from '../../core/token-bucket.js';
+import type { Rate } from '../../core/token-bucket.js';
 import type { Clock, Log } from '../../ports.js';
 import { identityOfPeer, serverTlsOptions, type Security } from './security.js';
 
@@ -29,8 +30,6 @@ export const DOOR_LIMITS: DoorLimits = {
   connectionsPerPeer: 128,
   newcomers: { perSecond: 50, burst: 100 },
 };
-/** Addresses whose rate is remembered; beyond, all are forgotten and begin anew. */
-const MOST_ADDRESSES = 4_096;
 /** Complaints are logged at most so often; those in between are counted. */
 const COMPLAIN_MS = 1_000;
 
@@ -78,7 +77,7 @@ export function openDoor(ports: { readonly clock: Clock; readonly log: Log }, se
   const limits = setup.limits ?? DOOR_LIMITS;
   const guests = new Map<string, Guest>();
   const strangers = new Set<Guest>();
-  const mayCome = newcomers(clock, limits.newcomers);
+  const mayCome = newcomers(() => clock.now(), limits.newcomers);
   const complain = complaints(ports);
   const tls =
     security.kind === 'tls' ? createTlsServer({ ...serverTlsOptions(security.keeper), handshakeTimeout: limits.strangerMs }) : null;
@@ -178,17 +177,6 @@ export function openDoor(ports: { readonly clock: Clock; readonly log: Log }, se
 /** New handshakes use the new pair from now on; connections that are there go on as they are. */
 function renewing(security: Extract<Security, { kind: 'tls' }>, tls: TlsServer): () => void {
   return security.keeper.onChange(() => tls.setSecureContext(serverTlsOptions(security.keeper)));
-}
-
-function newcomers(clock: Clock, rate: Rate): (address: string) => boolean {
-  const buckets = new Map<string, Bucket>();
-  return (address) => {
-    const now = clock.now();
-    if (buckets.size > MOST_ADDRESSES) buckets.clear();
-    const taken = take(buckets.get(address) ?? fullBucket(rate, now), rate, now);
-    if (taken !== null) buckets.set(address, taken);
-    return taken !== null;
-  };
 }
 
 /** One line a second at most, however many strangers knock. */

@@ -13,6 +13,8 @@ import { waitFor } from '../../support/wait.js';
 import { agentAddress, coordinatorAddress, HOSTS, metricsAddress, type HostName, type Stage } from './stage.js';
 
 const REPORTS = 200;
+/** Of figures, at each port. */
+const ASKERS = 2;
 const CALLERS = 64;
 const HALF_OPEN = 400;
 const clock = systemClock();
@@ -89,13 +91,19 @@ export interface FloodCounts {
   refused: number;
   cut: number;
   halfOpen: number;
+  /** Connections made for figures, each closed when it was answered or cut, and those that were answered. */
+  askedForFigures: number;
+  toldFigures: number;
 }
 
-/** Status calls of one viewer, as fast as they go, at the leader; and TCP connections that say nothing, at every port of ours. */
+/**
+ * Status calls of one viewer, as fast as they go, at the leader; TCP connections that say nothing, at every port of ours; and whoever asks for
+ * figures, one connection after another.
+ */
 export function startFlood(stage: Stage, leader: HostName): { stop(): Promise<FloodCounts> } {
   const link = linkTo(stage.personSecurity('viewer'), { role: 'coordinator', name: leader });
   const began = performance.now();
-  const counts: FloodCounts = { lastedMs: 0, answered: 0, refused: 0, cut: 0, halfOpen: 0 };
+  const counts: FloodCounts = { lastedMs: 0, answered: 0, refused: 0, cut: 0, halfOpen: 0, askedForFigures: 0, toldFigures: 0 };
   let isOver = false;
   const call = async (line: Line): Promise<void> => {
     while (!isOver) {
@@ -128,6 +136,20 @@ export function startFlood(stage: Stage, leader: HostName): { stop(): Promise<Fl
     ...(['host1', 'host2'] as const).map((host) => metricsAddress(host, 'agent')),
   ];
   for (const each of figures) for (let place = 0; place < METRICS_LIMITS.connections; place += 1) knock(each);
+  const ask = (address: string): void => {
+    if (isOver) return;
+    const [host = '', port = ''] = address.split(':');
+    counts.askedForFigures += 1;
+    const socket = createConnection({ host, port: Number(port) }, () => socket.write('GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n'));
+    sockets.add(socket);
+    socket.once('data', () => (counts.toldFigures += 1));
+    socket.on('error', () => undefined);
+    socket.on('close', () => {
+      sockets.delete(socket);
+      clock.after(1, () => ask(address));
+    });
+  };
+  for (const each of figures) for (let asker = 0; asker < ASKERS; asker += 1) ask(each);
   return {
     stop: async () => {
       isOver = true;

@@ -5,19 +5,21 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { agentMetrics } from '../../../agent/core/metrics.js';
 import { certificateMetrics, exposition, gauge } from '../../../shared/core/metrics.js';
 import { countEvents } from '../../../shared/event-counts.js';
+import { systemClock } from '../../../shared/io/clock.js';
 import { METRICS_LIMITS, serveMetrics, type MetricsServer } from '../../../shared/io/metrics.js';
 import { fakeLog } from '../../fakes/clock.js';
 import { aLink } from '../../support/cluster.js';
 import { waitFor } from '../../support/wait.js';
 
 /** For those whose time is to be over soon. */
-const SHORT = { connections: 4, requestMs: 200, answerMs: 1_000 };
+const SHORT = { ...METRICS_LIMITS, connections: 4, requestMs: 200, answerMs: 1_000 };
+const PORTS = { clock: systemClock(), log: fakeLog() };
 const BOUND_MS = 10_000;
 const cleanups: (() => void)[] = [];
 afterEach(() => cleanups.splice(0).forEach((each) => each()));
 
 async function served(limits = METRICS_LIMITS): Promise<MetricsServer> {
-  const made = await serveMetrics(fakeLog(), '127.0.0.1:0', () => [gauge('colo_leads', 'Whether.', 1)], limits);
+  const made = await serveMetrics(PORTS, '127.0.0.1:0', () => [gauge('colo_leads', 'Whether.', 1)], limits);
   if (!made.ok) throw new Error(made.error);
   cleanups.push(() => made.value.close());
   return made.value;
@@ -108,6 +110,18 @@ describe('the listener', () => {
     expect(performance.now() - began).toBeLessThan(2 * SHORT.answerMs);
   });
 
+  it('whom somebody asks again and again -> answers him so many times at once, and then so many a second', async () => {
+    const { port } = await served({ ...METRICS_LIMITS, newcomers: { perSecond: 1, burst: 5 } });
+    const began = performance.now();
+    let answers = 0;
+    for (let asked = 0; asked < 50; asked += 1) {
+      const answer = await fetch(`http://127.0.0.1:${port}/metrics`).catch(() => null);
+      if (answer?.status === 200 && (await answer.text()) !== '') answers += 1;
+    }
+    expect(answers).toBeGreaterThanOrEqual(5);
+    expect(answers).toBeLessThanOrEqual(5 + Math.ceil((performance.now() - began) / 1_000));
+  });
+
   it('with as many slow ones as it has places -> answers again as soon as their time is over', async () => {
     const { port } = await served(SHORT);
     const slow = Array.from({ length: 3 * SHORT.connections }, () => knock(port, 'GET /metrics HTTP/1.1\r\n'));
@@ -125,6 +139,6 @@ describe('the listener', () => {
 
   it('whose address is taken -> says so', async () => {
     const { port } = await served();
-    expect(await serveMetrics(fakeLog(), `127.0.0.1:${port}`, () => [])).toMatchObject({ ok: false });
+    expect(await serveMetrics(PORTS, `127.0.0.1:${port}`, () => [])).toMatchObject({ ok: false });
   });
 });
