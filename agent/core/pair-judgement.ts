@@ -33,6 +33,11 @@ export interface Checkpoints {
   readonly pairAgeMs: number;
   /** End of the last one: RESUME. Null = none was seen. */
   readonly resumedAgoMs: number | null;
+  /**
+   * Newest proof by a checkpoint that packets went both ways: on the primary its end; on the secondary its begin, because what it loads
+   * after that may have come long ago. Null = none.
+   */
+  readonly provenAgoMs: number | null;
   /** Begin of the one that is under way: STOP without a RESUME after it, or the command that forced it. */
   readonly waitedMs: number | null;
 }
@@ -108,11 +113,11 @@ function hardEvidence(signals: PairSignals): readonly string[] {
   return [...signals.breaks.map((each) => `${each.what} ${ago(each.agoMs)}`), ...(signals.replicationError ? [MISSED_WRITE] : [])];
 }
 
-/** Newest proof of both ways: a heartbeat's echo, a probe's answer, or a checkpoint that came to its end. */
+/** Newest proof of both ways: a heartbeat's echo, a probe's answer, or a checkpoint. */
 function contactMs(signals: PairSignals, peer: PeerSignals): number | null {
   // Where neither heartbeats nor probes ever came through, their absence says nothing.
   if (peer.contactAgoMs === null) return null;
-  return Math.min(peer.contactAgoMs, signals.checkpoints.resumedAgoMs ?? peer.contactAgoMs);
+  return Math.min(peer.contactAgoMs, signals.checkpoints.provenAgoMs ?? peer.contactAgoMs);
 }
 
 function silentEvidence(signals: PairSignals): readonly string[] {
@@ -160,12 +165,12 @@ function doubtsOf(signals: PairSignals): readonly string[] {
   return doubts;
 }
 
-/** Doubts about the other side. A checkpoint that ended after they began has answered them. */
+/** Doubts about the other side. A checkpoint that needed it after they began has answered them. */
 function peerDoubts(signals: PairSignals): readonly string[] {
   const { peer, suspectAfterMs } = signals;
   if (peer === null) return [];
-  const { resumedAgoMs } = signals.checkpoints;
-  const answered = (sinceMs: number): boolean => resumedAgoMs !== null && resumedAgoMs < sinceMs;
+  const { provenAgoMs } = signals.checkpoints;
+  const answered = (sinceMs: number): boolean => provenAgoMs !== null && provenAgoMs < sinceMs;
   const doubts: string[] = [];
   if (peer.heardAgoMs !== null && peer.heardAgoMs >= suspectAfterMs && !answered(peer.heardAgoMs)) {
     const alive = peer.contactAgoMs !== null && peer.contactAgoMs < suspectAfterMs;

@@ -233,6 +233,7 @@ export class Peers implements PairWatch {
       delayMs: facts.checkpointDelayMs,
       pairAgeMs: this.#age(facts.coloSince ?? facts.connectedAt),
       resumedAgoMs: resumedAt === null ? null : this.#age(resumedAt),
+      provenAgoMs: resumedAt === null ? null : this.#age(facts.role === 'secondary' ? (facts.lastStopAt ?? resumedAt) : resumedAt),
       waitedMs: waits.length === 0 ? null : Math.max(...waits),
     };
   }
@@ -278,8 +279,8 @@ export class Peers implements PairWatch {
    * Only a checkpoint from then to now needs both.
    */
   #hearAgain(vm: string, watched: Watched, { role, checkpoints }: PairSignals): void {
-    const { resumedAgoMs } = checkpoints;
-    if (resumedAgoMs !== null && resumedAgoMs < this.#age(watched.silencedAt)) this.#setSilenced(watched, []);
+    const { provenAgoMs } = checkpoints;
+    if (provenAgoMs !== null && provenAgoMs < this.#age(watched.silencedAt)) this.#setSilenced(watched, []);
     else if (role === 'primary') this.#force(vm, watched);
   }
 

@@ -29,7 +29,14 @@ function signals(change: Change = {}): PairSignals {
     suspectAfterMs: 300,
     ...change,
     peer: change.peer === null ? null : { ...peer, ...change.peer },
-    checkpoints: { delayMs: 1_000, pairAgeMs: 60_000, resumedAgoMs: 800, waitedMs: null, ...change.checkpoints },
+    checkpoints: {
+      delayMs: 1_000,
+      pairAgeMs: 60_000,
+      resumedAgoMs: 800,
+      provenAgoMs: change.checkpoints?.resumedAgoMs ?? 800,
+      waitedMs: null,
+      ...change.checkpoints,
+    },
     tcp: { retransmits: 0, stuckMs: 0, zeroWindow: false, ...change.tcp },
   };
 }
@@ -59,6 +66,11 @@ describe('the judgement of a pair', () => {
     ['host dark for 290 ms', { peer: dark(290, 3) }, 'ok'],
     ['host dark for 310 ms and only two probes sent: a doubt', { peer: dark(310, 2) }, 'unknown'],
     ['dark, and a checkpoint ended 100 ms ago', { peer: dark(400, 5), checkpoints: { resumedAgoMs: 100 } }, 'ok'],
+    [
+      'dark, and the secondary has just loaded what came before that',
+      { role: 'secondary', peer: dark(400, 5), checkpoints: { resumedAgoMs: 100, provenAgoMs: 500 } },
+      'silent',
+    ],
     ['link cut on the secondary', { role: 'secondary', peer: dark(310, 4) }, 'silent'],
     [
       'one way cut: we hear the peer, it does not hear us',

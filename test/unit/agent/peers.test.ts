@@ -185,6 +185,16 @@ describe('the watch over a pair', () => {
     await clock.until('both heard', 200, () => a.silenced.length === 0 && b.silenced.length === 0);
   });
 
+  it('link cut while the secondary loads a checkpoint -> its end is no sign of the primary', async () => {
+    const { clock, network, a, b } = await pair();
+    b.facts = { ...b.facts, lastStopAt: clock.now() };
+    network.cut.aToB = true;
+    network.cut.bToA = true;
+    await clock.advance(200);
+    b.resumed();
+    await clock.until('both silent', 200, () => a.state === 'silent' && b.state === 'silent');
+  });
+
   it('agent of b killed -> never silent; a checkpoint is forced, and its end makes the pair ok', async () => {
     const { clock, a, b } = await pair();
     b.peers?.stop();
