@@ -69,7 +69,7 @@ export class SimBlock implements Block {
     if (this.job !== null) this.#copyWrite(this.job, answer);
     const { child } = this;
     if (child === null) qemu.after(WRITE_MS, done);
-    else this.#writeToPeer(child, answer, done);
+    else this.#writeToPeer(child, answer, image.bad, done);
   }
 
   /** QEMU's `io-status`. */
@@ -86,7 +86,7 @@ export class SimBlock implements Block {
 
   #failed: (() => void) | null = null;
 
-  #writeToPeer(child: Child, answer: Answer, done: () => void): void {
+  #writeToPeer(child: Child, answer: Answer, isTakenNowhere: boolean, done: () => void): void {
     const qemu = this.#qemu;
     let over = false;
     const end = (failed: boolean): void => {
@@ -96,6 +96,11 @@ export class SimBlock implements Block {
       if (this.#pending.size === 0) this.#drained();
       qemu.after(0, () => {
         if (failed) this.#peerError(child);
+        // A plain NBD child does not swallow its error: with both children failed the write has failed, and stops the guest.
+        if (failed && isTakenNowhere && child.node !== 'replication0') {
+          this.#failed = () => this.write(answer, done);
+          return this.#ioError();
+        }
         done();
       });
     };
@@ -138,11 +143,13 @@ export class SimBlock implements Block {
   /** A secondary's side of the primary's write. False = it had no place for it. */
   takeFromPrimary(answer: Answer): boolean {
     const { image } = this;
-    if (this.#qemu.machine.isFull || image.bad) {
-      // Nor could what was there before be copied into the hidden overlay.
+    if (this.#qemu.machine.isFull) {
+      // What was there before could not be copied into the hidden overlay, and its own driver says so.
       this.replicationError = true;
       return false;
     }
+    // The refused write goes back to the primary, whose driver alone remembers it.
+    if (image.bad) return false;
     image.content = written(image.content, answer);
     return true;
   }
