@@ -82,8 +82,24 @@ export const DETECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'a-doubt-lifts-no-silence',
     rule: 'a silence is lifted by a verdict or by a pair that is well, never by a doubt; SAFETY 8',
-    changes: [{ file: PEERS, find: 'else if (watched.silenced.length === 0)\n      this', replace: 'else\n      this' }],
+    changes: [
+      {
+        file: PEERS,
+        find: "else if (state === 'ok' && watched.silenced.length > 0) this.#hearAgain(vm, watched, signals);",
+        replace: 'else this.#setSilenced(watched, []);',
+      },
+    ],
     story: 'the link is cut, and of the secondary only its host comes back',
+    seed: 1,
+    violation: 'is not silenced any more',
+  },
+  {
+    name: 'a-host-that-is-heard-lifts-no-silence',
+    rule: 'a silence is lifted by a checkpoint since, not by a host that is heard again; SAFETY 8',
+    changes: [
+      { file: PEERS, find: 'if (provenAgoMs !== null && provenAgoMs < this.#age(watched.silencedAt))', replace: 'if (vm !== null)' },
+    ],
+    story: 'the network is cut, and heals while the secondary is let go',
     seed: 1,
     violation: 'is not silenced any more',
   },
@@ -91,7 +107,7 @@ export const DETECTION_MUTATIONS: readonly Mutation[] = [
     name: 'a-silence-outlives-its-agent',
     rule: 'an agent that begins anew does not lift what the one before has silenced; SAFETY 8',
     changes: [
-      { file: PEERS, find: 'facts.taps.filter((tap) => this.#inherited.has(tap)),', replace: '[],' },
+      { file: PEERS, find: 'if (left.length === 0) return;', replace: 'if (left.length >= 0) return;' },
       { file: PEERS, find: 'if (!claimed.has(tap)) wanted.add(tap);', replace: 'if (claimed.size < 0) wanted.add(tap);' },
     ],
     story: 'the link is cut while the store is away, and the agent of the primary begins anew',

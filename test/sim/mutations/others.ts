@@ -9,8 +9,8 @@ export const OTHER_MUTATIONS: readonly Mutation[] = [
     changes: [
       {
         file: 'agent/core/seen.ts',
-        find: ": { ...seen, localDiskError: true };\n    }\n    case 'BLOCK_IO_ERROR'",
-        replace: ": seen;\n    }\n    case 'BLOCK_IO_ERROR'",
+        find: "return { ...seen, localDiskError: true, ownWriteFailed: seen.ownWriteFailed || text(event, 'type') !== 'read' };",
+        replace: 'return seen;',
       },
     ],
     story: "the primary's disk fails, and later its secondary dies",
@@ -42,9 +42,15 @@ export const OTHER_MUTATIONS: readonly Mutation[] = [
     changes: [
       {
         file: 'coordinator/core/transitions-execution.ts',
-        find: "if (view.b?.report?.disk.localError === true) return 'its disk fails';\n",
+        find: "if (view.b?.report?.disk.localError === true) return 'has a disk that fails';\n",
         replace: '',
       },
+      {
+        file: 'coordinator/core/transitions-execution.ts',
+        find: '  if (unfit !== null) return `must not go on either: ${unfit}`;\n',
+        replace: '',
+      },
+      { file: 'agent/loop/unfit.ts', find: 'if (isPrimary && hasCopy)', replace: "if (isPrimary && hasCopy && situation === 'hung')" },
     ],
     story: "the primary's disk fails, and the secondary dies as it wins",
     seed: 2,

@@ -163,6 +163,10 @@ export const STORIES: Readonly<Record<string, Story>> = {
   "the primary's disk fails, and later its secondary dies": story(['0 bad-disk primary', '1500 mend-disks', '1600 kill secondary'], {
     lastsMs: 4_000,
   }),
+  'the network is cut, and heals while the secondary is let go': story(
+    ['0 isolate mgmt host-primary', '0 cut repl host-primary host-secondary', '240 stop secondary', '420 mend-all', '2000 wake-all'],
+    { lastsMs: 4_000 },
+  ),
   "the primary's disk fails, and its secondary dies before its agent can say so": story(
     ['0 pause agent-primary', '0 bad-disk primary', '150 kill secondary', '300 wake-all', '1000 mend-disks'],
     { lastsMs: 5_000, spec: { checkpointDelayMs: 1_000, method: 'stop-copy' } },
