@@ -266,7 +266,7 @@ class Watch {
     const before = vm.seen;
     vm.seen = seeEvent(before, event, vm.names);
     if (vm.seen === before) return;
-    noteLackingWrites(vm);
+    if (vm.seen.ownWriteFailed && !before.ownWriteFailed) noteLackingWrites(vm);
     vm.changed();
     if (event.name === 'COLO_EXIT' && before.coloExit === null) {
       void readQemuLog(vm, this.#born);

@@ -54,6 +54,7 @@ export function emissionViolations(frames: ReadonlyMap<string, readonly Frame[]>
       pairBroken: true,
       verdict: { winner: change.primary, atWallMs: change.atMs },
       toldByTwin: [],
+      statesReceivedWallMs: [],
       suspicions: [],
     });
     return violations.map((each) => `after epoch ${change.epoch} (${before || 'nobody'} -> ${change.primary || 'nobody'}): ${each}`);

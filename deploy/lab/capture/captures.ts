@@ -14,7 +14,7 @@ export interface Captures {
   /** By host, all that its guest has sent since the start, oldest first. */
   frames(): ReadonlyMap<string, readonly Frame[]>;
   /** Ends the captures, judges what they saw, with what the agents' logs say of their suspicions, and throws the files away. */
-  judge(vm: string, period: Omit<FaultPeriod, 'suspicions' | 'toldByTwin'>): Promise<CaptureJudgement>;
+  judge(vm: string, period: Omit<FaultPeriod, 'suspicions' | 'toldByTwin' | 'statesReceivedWallMs'>): Promise<CaptureJudgement>;
   /** Ends them without a judgement. Safe to repeat. */
   stop(): Promise<void>;
 }
@@ -24,6 +24,8 @@ const STOP_MS = 10_000;
 /** KiB that the kernel holds while tcpdump is kept from running: a thousand frames, each in a slot that could hold the longest. */
 const BUFFER_KIB = '65536';
 const LONGEST_FRAME = '65535';
+/** Migration's return path: a 32-bit number, QEMU's COLO_MESSAGE_VMSTATE_RECEIVED. */
+const VMSTATE_RECEIVED = '00000005';
 let started = 0;
 
 /**
@@ -56,13 +58,22 @@ export async function startCaptures(plan: LabPlan, pair: { readonly primary: str
         return atWallMs === null || atWallMs >= period.untilWallMs ? [] : [{ host: name, atWallMs }];
       });
       const toldByTwin = twins.flatMap((each) => streamsIn(each.frames()));
-      const judgement = judgeCapture(frames(), { ...period, suspicions, toldByTwin });
+      const statesReceivedWallMs = twins.flatMap((each) =>
+        each
+          .frames()
+          .filter(saysStateReceived)
+          .map((frame) => frame.wallMs),
+      );
+      const judgement = judgeCapture(frames(), { ...period, suspicions, toldByTwin, statesReceivedWallMs });
       for (const each of all) rmSync(each.file, { force: true });
       return judgement;
     },
     stop,
   };
 }
+
+const saysStateReceived = ({ content }: Frame): boolean =>
+  content.kind === 'tcp' && content.payload.length === 4 && content.payload.toString('hex') === VMSTATE_RECEIVED;
 
 /** Of what one host sends (`in`, as the switch sees it) or is sent (`out`) on one of its links; `filter` in tcpdump's language. */
 export class Capture {
@@ -125,11 +136,11 @@ function suspicionOf(host: HostPlan, vm: string, faultWallMs: number): number | 
 
 /** One line for people. */
 export function describeCapture({ violations, unverdicted, silences }: CaptureJudgement): string {
-  const { frames, bytes, sameBytes, continuedBytes, twinBytes } = unverdicted;
+  const { frames, bytes, sameBytes, continuedBytes, twinBytes, checkpointBytes } = unverdicted;
   const payload =
     frames === 0
       ? 'no IPv4 payload left without a verdict'
-      : `${frames} IPv4 frames (${bytes} bytes) left without a verdict, ${sameBytes} bytes as the survivor's, ${continuedBytes} gone on from, ${twinBytes} as the secondary's before the fault`;
+      : `${frames} IPv4 frames (${bytes} bytes) left without a verdict, ${sameBytes} bytes as the survivor's, ${continuedBytes} gone on from, ${twinBytes} as the secondary's, ${checkpointBytes} by a checkpoint`;
   const lines = [payload, ...silences.map(describeSilence), ...(violations.length === 0 ? [] : [`BROKEN: ${violations.join('; ')}`])];
   return lines.join('; ');
 }

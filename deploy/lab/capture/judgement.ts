@@ -17,6 +17,8 @@ export interface FaultPeriod {
   readonly verdict: { readonly winner: string; readonly atWallMs: number } | null;
   /** What reached the primary from the secondary, each TCP stream whole: its guest's answers are among it, to be compared. */
   readonly toldByTwin: readonly Buffer[];
+  /** When the primary was told that the secondary has a whole state of it (COLO's VMSTATE_RECEIVED): then it lets all go that it held back. */
+  readonly statesReceivedWallMs: readonly number[];
   /** When each agent began to suspect its pair, from its log. */
   readonly suspicions: readonly { readonly host: string; readonly atWallMs: number }[];
 }
@@ -43,12 +45,15 @@ export interface CaptureJudgement {
     readonly sameBytes: number;
     readonly continuedBytes: number;
     readonly twinBytes: number;
+    readonly checkpointBytes: number;
   };
   readonly silences: readonly Silence[];
 }
 
 /** What both sides had agreed on when the fault struck may still be on its way out of the primary. */
 export const IN_FLIGHT_MS = 100;
+/** From the secondary's word that it has a whole state to the last frame that the primary lets go because of it. */
+export const FLUSHED_WITHIN_MS = 250;
 /** From an agent's suspicion to the last ARP, IPv6 or VLAN frame of its side. */
 export const QUIET_WITHIN_MS = 100;
 /** More lines than this say nothing new. */
@@ -68,7 +73,7 @@ export function judgeCapture(frames: ReadonlyMap<string, readonly Frame[]>, peri
       else if (payloadOf(frame).length > 0) doubtful.push({ host, frame });
     }
   }
-  const seen = { frames: 0, bytes: 0, sameBytes: 0, continuedBytes: 0, twinBytes: 0 };
+  const seen = { frames: 0, bytes: 0, sameBytes: 0, continuedBytes: 0, twinBytes: 0, checkpointBytes: 0 };
   for (const { host, frame } of doubtful) {
     const what = `${host} sent ${describe(frame)} ${ago(frame.wallMs - period.faultWallMs)} without a verdict`;
     const late = frame.wallMs - period.faultWallMs > IN_FLIGHT_MS;
@@ -79,12 +84,17 @@ export function judgeCapture(frames: ReadonlyMap<string, readonly Frame[]>, peri
     if (differs) say(`${what}: the surviving side sent other bytes there`);
     // A late process can still let go what it had compared before: the bytes themselves prove it, where the time does not.
     const twin = foreign > 0 && host === period.primary && period.toldByTwin.some((each) => each.includes(payloadOf(frame)));
-    if (late && foreign > 0 && !twin) say(`${what}: ${foreign} bytes that nobody had agreed on`);
+    // What the primary had sent is part of the state that the secondary goes on from.
+    const flushed = foreign > 0 && !twin && host === period.primary ? sinceState(period, frame.wallMs) : null;
+    const agreedOn = twin || (flushed !== null && flushed <= FLUSHED_WITHIN_MS);
+    const state = flushed === null ? '' : `, ${Math.round(flushed)} ms after the last checkpoint that reached it`;
+    if (late && foreign > 0 && !agreedOn) say(`${what}: ${foreign} bytes that nobody had agreed on${state}`);
     seen.frames += 1;
     seen.bytes += same + continued + foreign;
     seen.sameBytes += same;
     seen.continuedBytes += continued;
     seen.twinBytes += twin ? foreign : 0;
+    seen.checkpointBytes += agreedOn && !twin ? foreign : 0;
   }
   const silences = period.suspicions.map(({ host, atWallMs }) => judgeSilence(inPeriod(frames.get(host) ?? []), period, host, atWallMs));
   for (const silence of silences) {
@@ -97,6 +107,12 @@ export function judgeCapture(frames: ReadonlyMap<string, readonly Frame[]>, peri
 function mayEmit({ primary, faultWallMs, pairBroken, verdict }: FaultPeriod, host: string, wallMs: number): boolean {
   if (verdict !== null && wallMs >= verdict.atWallMs) return host === verdict.winner;
   return host === primary && (wallMs < faultWallMs || !pairBroken);
+}
+
+/** Milliseconds since the last state that the secondary had whole by then; null = there was none. */
+function sinceState({ statesReceivedWallMs }: FaultPeriod, wallMs: number): number | null {
+  const before = statesReceivedWallMs.filter((at) => at <= wallMs);
+  return before.length === 0 ? null : wallMs - Math.max(...before);
 }
 
 function judgeSilence(sent: readonly Frame[], period: FaultPeriod, host: string, suspectedAt: number): Silence {

@@ -27,6 +27,7 @@ const promoted: FaultPeriod = {
   pairBroken: true,
   verdict: { winner: 'b', atWallMs: FAULT + 300 },
   toldByTwin: [],
+  statesReceivedWallMs: [],
   suspicions: [],
 };
 const solo: FaultPeriod = { ...promoted, verdict: { winner: 'a', atWallMs: FAULT + 300 } };
@@ -102,6 +103,20 @@ describe('IPv4 payload after a fault', () => {
       says: /6 bytes that nobody/,
     },
     {
+      what: 'of a primary whose secondary has just taken a whole state of it',
+      period: { ...solo, statesReceivedWallMs: [FAULT - 900, FAULT + 5] },
+      a: [tcp(FAULT + 250, 100, 'early')],
+      b: [],
+      says: null,
+    },
+    {
+      what: 'of a primary whose secondary took a state long before',
+      period: { ...solo, statesReceivedWallMs: [FAULT - 20, FAULT + 400] },
+      a: [tcp(FAULT + 250, 100, 'early')],
+      b: [],
+      says: /5 bytes that nobody had agreed on, 270 ms after the last checkpoint/,
+    },
+    {
       what: 'of a primary that goes on, repeated before its verdict',
       period: solo,
       a: [tcp(FAULT - 50, 100, 'old'), tcp(FAULT + 250, 100, 'old')],
@@ -128,7 +143,7 @@ describe('IPv4 payload after a fault', () => {
 
   it('without a verdict -> is counted by what explains it', () => {
     const { unverdicted } = judge(promoted, [tcp(FAULT + 10, 100, 'abcdef')], [tcp(FAULT + 400, 103, 'def')]);
-    expect(unverdicted).toEqual({ frames: 1, bytes: 6, sameBytes: 3, continuedBytes: 3, twinBytes: 0 });
+    expect(unverdicted).toEqual({ frames: 1, bytes: 6, sameBytes: 3, continuedBytes: 3, twinBytes: 0, checkpointBytes: 0 });
   });
 });
 
