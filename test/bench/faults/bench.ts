@@ -5,6 +5,7 @@
 import { LabError, messageOf } from '../../../deploy/lab/command.js';
 import type { LabPlan } from '../../../deploy/lab/plan.js';
 import type { Prober } from '../../../deploy/lab/prober.js';
+import { collectEvidence } from '../../e2e/cluster/evidence.js';
 import { beginChapter, endChapter, isFull, startClient } from './chapter.js';
 import { jsonOf, textOf, type ClassResult, type FaultsResult } from './result.js';
 import { strikeOnce } from './strike.js';
@@ -54,6 +55,7 @@ export async function benchFaults(plan: LabPlan, options: FaultsOptions): Promis
   } catch (error) {
     if (!signal.aborted) notes.problems.push(messageOf(error));
     report(signal.aborted ? 'cut short' : `it ends here: ${messageOf(error)}`);
+    if (!signal.aborted) await collectEvidence(plan, 'faults');
   }
   if (client !== null)
     await noteChapter(plan, notes, client).catch((error: unknown) => notes.problems.push(`at the end: ${messageOf(error)}`));
