@@ -19,6 +19,26 @@ export function troubles(lines: readonly ProbeLine[], { counters }: { readonly c
   return found;
 }
 
+/** From the end of a handshake, as the client sees it, to a checkpoint after it. */
+const HANDSHAKE_MS = 1_000;
+
+/**
+ * Without the connections that were made in the last moment before one of these deaths of a primary and never got an answer: QEMU's
+ * rewriter may have lost their sequence numbers (DESIGN 5, "What QEMU itself loses"). The second part tells of each how long before.
+ */
+export function withoutHandshakes(lines: readonly ProbeLine[], deathsMonoMs: readonly number[]): [readonly ProbeLine[], readonly number[]] {
+  const beforeMs: number[] = [];
+  const kept = lines.filter((line, at) => {
+    if (line.kind !== 'broken' || !line.detail.startsWith('no answer')) return true;
+    const since = lines.slice(0, at).findLast((each) => each.kind === 'connected' || each.kind === 'answer');
+    if (since?.kind !== 'connected') return true;
+    const death = deathsMonoMs.find((each) => each >= since.monoMs && each - since.monoMs <= HANDSHAKE_MS);
+    if (death !== undefined) beforeMs.push(death - since.monoMs);
+    return death === undefined;
+  });
+  return [kept, beforeMs];
+}
+
 /** Counters that a client was told of and that are not on the disk, in the boot that they were told in. */
 export function lostRecords(records: readonly (DiskRecord | null)[], logs: readonly (readonly ProbeLine[])[]): readonly string[] {
   const told = logs.flatMap((lines) => lines.flatMap((line) => (line.kind === 'answer' ? [line] : [])));
