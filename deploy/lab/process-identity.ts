@@ -1,7 +1,7 @@
 // A pid is given again after its process has ended; together with the start time from /proc it names one process for ever. Everything
 // that the lab signals goes through here, so that nothing but what the lab started is ever touched.
 
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { waitFor } from './command.js';
 
 export interface ProcessIdentity {
@@ -21,7 +21,17 @@ export function identify(pid: number): ProcessIdentity | null {
   // The name, in brackets, may hold blanks and brackets itself: fields are counted from the last one.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const startTime = fields[19];
-  return fields[0] === 'Z' || fields[0] === 'X' || startTime === undefined ? null : { pid, startTime };
+  const isOver = (fields[0] === 'Z' || fields[0] === 'X') && !hasMoreThreads(pid);
+  return isOver || startTime === undefined ? null : { pid, startTime };
+}
+
+/** The first thread may end before the others, and the last one closes what the process listens to. */
+function hasMoreThreads(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/task`).length > 1;
+  } catch {
+    return false;
+  }
 }
 
 export function isAlive(process: ProcessIdentity): boolean {

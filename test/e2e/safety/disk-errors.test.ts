@@ -192,5 +192,8 @@ describe.skipIf(why !== null)('a disk', () => {
     console.log(failed.reason);
     expect(failed.reason).toMatch(/^data at risk: .*its own disk failed a write/);
     expect((await historyOf(plan, VM, before.epoch)).map((each) => each.row)).toEqual(['secondary-dead', 'data-at-risk-verdict']);
+    await prober().stop();
+    client = null;
+    await order(plan, ['vm', 'stop', VM, '--wait', '--timeout', '120s'], 130_000);
   });
 });

@@ -2,11 +2,12 @@
 // agents look for them. Device-mapper is not in every kernel, so a disk that fails is a loop device that has been made smaller than the file system on it.
 
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { run, tryRun } from '../../../deploy/lab/command.js';
 import type { HostPlan, LabPlan } from '../../../deploy/lab/plan.js';
 import { restartDaemon } from '../../../deploy/lab/processes.js';
+import { waitFor } from '../../support/wait.js';
 
 const MIB = 1024 * 1024;
 const PAGE = 4096;
@@ -59,6 +60,9 @@ export class HostDisks {
     if (this.#kind === 'failing') await this.#raiseLoop();
     else await run('mount', ['-t', 'tmpfs', '-o', `size=${IMAGES_MIB}m`, 'tmpfs', this.images]);
     const agent = await restartDaemon(this.#plan, this.host, 'agent');
+    // Until then it is still `ip netns exec` in the machine's own mounts, where this one would stay for good.
+    const inOwnMounts = (): boolean => readlinkSync(`/proc/${agent.pid}/ns/mnt`) !== readlinkSync('/proc/self/ns/mnt');
+    await waitFor(inOwnMounts, { what: `mounts of the agent of ${this.host.name}`, boundMs: 10_000 });
     await run('nsenter', ['-t', String(agent.pid), '-m', 'mount', '--bind', this.images, imagesFolder(this.#plan)]);
   }
 
