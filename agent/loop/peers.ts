@@ -276,12 +276,13 @@ export class Peers implements PairWatch {
 
   /**
    * A host that is heard again says nothing about the pair: a verdict may have let its other side go meanwhile, whose word has not come yet.
-   * Only a checkpoint from then to now needs both.
+   * Only a checkpoint from then to now needs both. All that a secondary's guest sends goes to its primary, so there nothing is at stake.
    */
   #hearAgain(vm: string, watched: Watched, { role, checkpoints }: PairSignals): void {
     const { provenAgoMs } = checkpoints;
-    if (provenAgoMs !== null && provenAgoMs < this.#age(watched.silencedAt)) this.#setSilenced(watched, []);
-    else if (role === 'primary') this.#force(vm, watched);
+    const isProven = provenAgoMs !== null && provenAgoMs < this.#age(watched.silencedAt);
+    if (role === 'secondary' || isProven) this.#setSilenced(watched, []);
+    else this.#force(vm, watched);
   }
 
   #setSilenced(watched: Watched, taps: readonly string[]): void {

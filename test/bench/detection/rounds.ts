@@ -2,7 +2,7 @@
 // that are no silence, that nobody ever says so.
 
 import { waitFor } from '../../support/wait.js';
-import { HOSTS, machineMs, type HostName, type Stage } from './stage.js';
+import { HOSTS, machineMs, type HostName, type Stage, type Watcher } from './stage.js';
 
 export interface Fault {
   readonly name: string;
@@ -46,9 +46,16 @@ export interface Round {
 
 const BOUND_MS = 10_000;
 
+/** A primary is heard again only after a checkpoint, which may wait for its TCP connection to recover. */
+function isHeard({ lines }: Watcher): boolean {
+  const last = lines.findLast((line) => line.kind === 'log' && line.event === 'taps-silenced');
+  return last?.kind !== 'log' || (last.fields['silenced'] as readonly string[]).length === 0;
+}
+
 export async function allWell(stage: Stage): Promise<void> {
-  await waitFor(() => HOSTS.every((host) => stage.watcher(host).state() === 'ok'), {
-    what: 'both sides judging the pair to be ok',
+  const isWell = (watcher: Watcher): boolean => watcher.state() === 'ok' && isHeard(watcher);
+  await waitFor(() => HOSTS.every((host) => isWell(stage.watcher(host))), {
+    what: 'both sides judging the pair to be ok, and heard',
     boundMs: BOUND_MS,
     everyMs: 5,
     context: () =>

@@ -109,7 +109,8 @@ export class Words {
       const lost = record?.phase === 'verdict' && record.primary?.host !== machine.name;
       // A pair that has had a checkpoint since lived then, whatever was decided: nobody has let the other side go by that time.
       const lived = side.qemu.resumedAt > (this.#silencedAt.get(`${machine.name} ${tap}`) ?? -Infinity);
-      if (lost && !lived && machine.taps.get(tap)?.up === true)
+      const speaks = side.qemu.outputPath() !== 'secondary';
+      if (lost && !lived && speaks && machine.taps.get(tap)?.up === true)
         this.#world.violate(`${side.qemu.name} is not silenced any more, and the verdict is for ${record.primary?.host ?? '?'}`);
       const told = this.#told.get(`${machine.name} ${vm}`);
       if (told?.life.alive === true && this.#world.kernel.now - told.wellAt <= LIFTED_WITHIN_MS) continue;

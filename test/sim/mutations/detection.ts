@@ -96,9 +96,7 @@ export const DETECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'a-host-that-is-heard-lifts-no-silence',
     rule: 'a silence is lifted by a checkpoint since, not by a host that is heard again; SAFETY 8',
-    changes: [
-      { file: PEERS, find: 'if (provenAgoMs !== null && provenAgoMs < this.#age(watched.silencedAt))', replace: 'if (vm !== null)' },
-    ],
+    changes: [{ file: PEERS, find: "if (role === 'secondary' || isProven)", replace: 'if (vm !== null)' }],
     story: 'the network is cut, and heals while the secondary is let go',
     seed: 1,
     violation: 'is not silenced any more',
