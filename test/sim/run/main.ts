@@ -15,7 +15,7 @@ import { cover, coverageTable, merge, nothingCovered, type Coverage } from './co
 import { cross, crossTable, storiesByRow, VICTIMS, type Crossed } from './cross.js';
 import { crashStories } from './crash-stories.js';
 import { describePlan, planOf, runScenarios } from './scenario.js';
-import { search, type Searched, type SearchOptions } from './search.js';
+import { search, type Found, type Searched, type SearchOptions } from './search.js';
 import { tellStories } from './stories.js';
 import { writeStories } from './story.js';
 
@@ -38,6 +38,12 @@ npm run sim -- --stories [NAME]  tells the stories of test/sim/stories, or those
 const YOUNG_MB = 96;
 const FOLDER = join(fileURLToPath(new URL('../../../../../..', import.meta.url)), 'test/sim/stories');
 
+/** A search of hours says so often how far it is. */
+const PROGRESS_MS = 60_000;
+
+/** From a thread that searches. */
+type Told = { readonly found: Found } | { readonly done: number } | { readonly ended: Searched };
+
 interface Wish {
   readonly scenarios: number;
   readonly seconds: number;
@@ -57,7 +63,7 @@ interface Verdict {
 }
 
 if (isMainThread) await main();
-else parentPort?.postMessage(await search(workerData as SearchOptions));
+else await searchAsTold();
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
@@ -201,18 +207,24 @@ async function replay(seed: number): Promise<void> {
 
 async function searchAll({ from, scenarios, seconds, threads }: Wish, coverage: Coverage): Promise<Verdict> {
   const startedAt = Date.now();
+  const done = Array.from({ length: threads }, () => 0);
+  const rate = (all: number): string => `${(all / ((Date.now() - startedAt) / 1_000)).toFixed(1)} scenarios/s`;
+  const progress = setInterval(() => {
+    const all = done.reduce((sum, each) => sum + each, 0);
+    say(`${new Date().toISOString()} ${all} scenarios, ${rate(all)}`);
+  }, PROGRESS_MS);
+  const end = new AbortController();
+  const interrupt = (): void => end.abort();
+  process.once('SIGINT', interrupt);
   const parts = await Promise.all(
-    Array.from({ length: threads }, (_, k) =>
-      searchInThread({
-        firstSeed: from + k,
-        step: threads,
-        most: Math.ceil(scenarios / threads),
-        untilMs: seconds * 1_000,
-        failures: 10,
-        shrinks: true,
-      }),
-    ),
-  );
+    Array.from({ length: threads }, (_, k) => {
+      const options = { step: threads, most: Math.ceil(scenarios / threads), untilMs: seconds * 1_000, failures: 10, shrinks: true };
+      return searchInThread({ ...options, firstSeed: from + k }, end.signal, (all) => (done[k] = all));
+    }),
+  ).finally(() => {
+    clearInterval(progress);
+    process.off('SIGINT', interrupt);
+  });
   const tookS = (Date.now() - startedAt) / 1_000;
   const total = (pick: (part: Searched) => number): number => parts.reduce((sum, part) => sum + pick(part), 0);
   for (const part of parts) merge(coverage, part.coverage);
@@ -231,28 +243,49 @@ async function searchAll({ from, scenarios, seconds, threads }: Wish, coverage: 
       `${each(total((part) => part.virtualMs) / 1_000)} virtual s`,
   );
   const found = parts.flatMap((part) => part.found);
-  for (const { seed, violations, faults } of found) {
-    say(`\nVIOLATION ${violations[0] ?? ''}`);
-    for (const line of faults) say(`  ${line}`);
-    say(`  npm run sim -- --seed ${seed}`);
-  }
   say(`${found.length} violations`);
   const problems = found.map(({ seed, violations }) => `seed ${seed}: ${violations[0] ?? ''}`);
+  if (end.signal.aborted) {
+    problems.push(`ended before all of the ${scenarios} that were asked for`);
+    say(`FAILED: ${problems.at(-1) ?? ''}`);
+  }
   return { name: `${scenarios} scenarios of random faults break no invariant`, problems };
 }
 
-function searchInThread(options: SearchOptions): Promise<Searched> {
+/** What is found is said at once, because a search of hours may be cut off. */
+function searchInThread(options: SearchOptions, signal: AbortSignal, progress: (scenarios: number) => void): Promise<Searched> {
   return new Promise((resolve, reject) => {
     const worker = new Worker(fileURLToPath(import.meta.url), {
       workerData: options,
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB },
     });
-    worker.once('message', (part: Searched) => {
-      resolve(part);
+    signal.addEventListener('abort', () => worker.postMessage('end'), { once: true });
+    worker.on('message', (told: Told) => {
+      if ('done' in told) return progress(told.done);
+      if ('found' in told) return sayFound(told.found);
+      resolve(told.ended);
       void worker.terminate();
     });
     worker.once('error', reject);
   });
+}
+
+async function searchAsTold(): Promise<void> {
+  const tell = (told: Told): void => parentPort?.postMessage(told);
+  let isToEnd = false;
+  parentPort?.once('message', () => (isToEnd = true));
+  const ended = await search(workerData as SearchOptions, {
+    found: (found) => tell({ found }),
+    progress: (done) => tell({ done }),
+    isToEnd: () => isToEnd,
+  });
+  tell({ ended });
+}
+
+function sayFound({ seed, violations, faults }: Found): void {
+  say(`\nVIOLATION ${violations[0] ?? ''}`);
+  for (const line of faults) say(`  ${line}`);
+  say(`  npm run sim -- --seed ${seed}`);
 }
 
 function say(line: string): void {

@@ -38,6 +38,17 @@ export interface SearchOptions {
   readonly shrinks: boolean;
 }
 
+/** What a long search says while it goes on, and what it can be told. */
+export interface Meanwhile {
+  readonly found?: (what: Found) => void;
+  /** Once a second, with the scenarios that are done. */
+  readonly progress?: (scenarios: number) => void;
+  /** An operator's wish to end with the world that is running. */
+  readonly isToEnd?: () => boolean;
+}
+
+const PROGRESS_MS = 1_000;
+
 /** Errors that nobody in the product caught; they end a process there, and are violations here. */
 const uncaught: string[] = [];
 let listening = false;
@@ -51,16 +62,18 @@ function listen(): void {
 }
 
 /** One scenario a turn of Node's loop, so that lost rejections are told with the scenario that made them. */
-export function search(options: SearchOptions): Promise<Searched> {
+export function search(options: SearchOptions, meanwhile: Meanwhile = {}): Promise<Searched> {
   listen();
   const startedAt = Date.now();
   const coverage = nothingCovered();
   const found: Found[] = [];
   const held: Record<string, number> = {};
+  let toldAt = startedAt;
   const sum = { worlds: 0, scenarios: 0, faults: 0, events: 0, virtualMs: 0 };
   return new Promise((resolve) => {
     const next = (): void => {
-      const isOver = sum.scenarios >= options.most || Date.now() - startedAt >= options.untilMs || found.length >= options.failures;
+      const isDone = sum.scenarios >= options.most || Date.now() - startedAt >= options.untilMs || found.length >= options.failures;
+      const isOver = isDone || meanwhile.isToEnd?.() === true;
       if (isOver) return resolve({ ...sum, tookMs: Date.now() - startedAt, found, held, coverage });
       const seed = options.firstSeed + sum.worlds * options.step;
       const plan = planOf(seed);
@@ -74,7 +87,13 @@ export function search(options: SearchOptions): Promise<Searched> {
       for (const each of outcome.held) count(held, each.replace(/\bh\d\b/g, 'H').replace(/\d+/g, 'N'));
       if (outcome.violations.length > 0) {
         const smallest = options.shrinks ? shrink(plan, watch) : plan;
-        found.push({ seed, violations: outcome.violations, faults: describePlan(smallest) });
+        const what = { seed, violations: outcome.violations, faults: describePlan(smallest) };
+        found.push(what);
+        meanwhile.found?.(what);
+      }
+      if (Date.now() - toldAt >= PROGRESS_MS) {
+        toldAt = Date.now();
+        meanwhile.progress?.(sum.scenarios);
       }
       setImmediate(next);
     };
