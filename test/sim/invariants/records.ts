@@ -25,6 +25,8 @@ export class Records {
   /** The leader's key as it was last looked at, and who leads by it. */
   #leaderKey: KeyValue | null = null;
   #leader: string | null = null;
+  /** Verdicts, by VM and epoch, at which the primary knew of a write that its secondary had refused. */
+  readonly #refused = new Set<string>();
   /** Highest epoch that was ever written, by uid. */
   readonly #highest = new Map<string, number>();
 
@@ -108,6 +110,8 @@ export class Records {
     if (now.phase === 'syncing' && before !== null && before.ports !== null && now.ports?.migration === before.ports.migration) {
       this.#wrong(`the ports of ${now.vm} in epoch ${now.epoch} are those of an earlier attempt`);
     }
+    if (now.phase === 'verdict' && before !== null && this.#sidesOf(before).some((each) => each?.block.replicationError === true))
+      this.#refused.add(`${now.vm}@${now.epoch}`);
     if (now.phase === 'syncing') this.#portsAreItsOwn(now);
     if (now.phase === 'protected' && before !== null) this.#pairIsNamed(before, now);
     if (now.phase === 'executed' && before !== null) this.#winnerRuns(before, now);
@@ -141,14 +145,18 @@ export class Records {
     if (this.#journalOf(before.vm, before.primary)?.aloneSince === before.epoch) return;
     // Nor where nobody can say that it has not: its agent was gone in the middle, or never heard what became of a step that lets output go.
     if (before.phase === 'verdict' && this.#releases.isDoubtful(before.vm, before.primary, before.epoch)) return;
-    const sides = [before.primary, before.secondary].map((side) => qemuOf(this.#world, before.vm, side));
-    if (sides.some((each) => each?.block.replicationError === true)) return;
+    const sides = this.#sidesOf(before);
+    if (sides.some((each) => each?.block.replicationError === true) || this.#refused.has(`${before.vm}@${before.epoch}`)) return;
     const given = this.#world.clients.get(before.vm)?.given ?? [];
     for (const qemu of sides) {
       if (qemu === null || qemu.guest.ramTorn || qemu.guest.nextLoadFails || qemu.block.image.bad) continue;
       if (missingFrom(qemu.guest.ram, given) !== null || diskProblem(qemu.block.read(), given) !== null) continue;
       this.#wrong(`${qemu.name}, the last live copy of ${before.vm}, is given up by ${now.row}: ${now.reason}`);
     }
+  }
+
+  #sidesOf({ vm, primary, secondary }: VmRecord): readonly (Qemu | null)[] {
+    return [primary, secondary].map((side) => qemuOf(this.#world, vm, side));
   }
 
   #pairIsNamed(before: VmRecord, now: VmRecord): void {
