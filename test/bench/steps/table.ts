@@ -44,7 +44,8 @@ export function trapsOf(...procedures: readonly Procedure[]): readonly (readonly
 /** Of each: what releases output, what stops the guest or keeps it stopped, or what the other side no longer takes back. */
 const WORST: Readonly<Partial<Record<keyof typeof PROCEDURES, string>>> = {
   primaryFailover: 'x-colo-lost-heartbeat',
-  secondaryParting: 'wait COLO_EXIT',
+  // COLO_EXIT is not waited for where QEMU has said it before, as it does when its primary was killed.
+  secondaryParting: 'yank migration',
   secondaryFailover: 'x-colo-lost-heartbeat',
   // Not after it: from `migrate` on the pair may be there before the next agent is, and then nothing is rolled back.
   primaryResume: 'block-job-cancel resync',
