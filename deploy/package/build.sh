@@ -70,7 +70,7 @@ while read -r package; do
 done <"$root/packages"
 rm "$root/packages"
 # What only a developer of these packages wants.
-find "$lib" \( -name '*.ts' -o -name '*.map' -o -name '*.md' -o -name '.*' -o -name '*.tsbuildinfo' -o -name 'Makefile' -o \
+find "$lib" \( -name '*.ts' -o -name '*.cts' -o -name '*.mts' -o -name '*.map' -o -name '*.md' -o -name '.*' -o -name '*.tsbuildinfo' -o -name 'Makefile' -o \
   -name '*.html' -o -name '*.sh' -o -name 'bin.*js' \) ! -type d -delete
 find "$lib/node_modules" -depth -type d \( -name test -o -name tests -o -name '.*' -o -name bin -o -name docs -o -name benchmark -o \
   -name benchmarks -o -name coverage -o -name example -o -name examples -o -name man -o -name .bin \) -exec rm -rf {} +
