@@ -217,7 +217,7 @@ function addVmCommands(group: Command, world: CliWorld, perform: (work: Work) =>
     ['protect', 'keep a secondary beside it whenever it runs'],
     ['unprotect', 'let it run alone'],
     ['release', 'protect it again although it failed over too often within an hour'],
-    ['delete', 'forget a stopped VM'],
+    ['delete', 'forget a stopped VM; its images stay on the hosts and its history in etcd'],
   ];
   for (const [wish, description] of wishes) {
     changing(group.command(wish))
