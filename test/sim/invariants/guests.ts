@@ -17,6 +17,7 @@ interface Known {
 
 /** A copy that was just flushed towards the client and is not loaded yet may be so old. */
 const SETTLED_MS = 1_000;
+const DATA_AT_RISK = /^data-at-risk/;
 
 export class Guests {
   readonly #world: Observed;
@@ -137,6 +138,8 @@ export class Guests {
     const { disk } = record;
     const given = this.#world.clients.get(vm)?.given ?? [];
     if (disk === null || given.length === 0) return;
+    // Such a row says that no whole copy is left, and leaves what there is to an operator.
+    if (record.phase === 'failed' && DATA_AT_RISK.test(record.row)) return;
     const machine = this.#world.machines.get(disk.host);
     if (machine === undefined) return;
     const top = machine.image(disk.images[0] ?? '');

@@ -105,12 +105,13 @@ export class Words {
       const side = sideOf(machine, vm);
       // A guest that has powered off sends nothing, whatever an earlier agent thought of its pair.
       if (side === null || !side.taps.includes(tap) || side.qemu.runstate === 'shutdown') continue;
+      // All that a secondary sends goes to its primary, so its agent lifts a silence at the first sign of life, before it has told anybody.
+      if (side.qemu.outputPath() === 'secondary') continue;
       const record = this.#world.record(vm);
       const lost = record?.phase === 'verdict' && record.primary?.host !== machine.name;
       // A pair that has had a checkpoint since lived then, whatever was decided: nobody has let the other side go by that time.
       const lived = side.qemu.resumedAt > (this.#silencedAt.get(`${machine.name} ${tap}`) ?? -Infinity);
-      const speaks = side.qemu.outputPath() !== 'secondary';
-      if (lost && !lived && speaks && machine.taps.get(tap)?.up === true)
+      if (lost && !lived && machine.taps.get(tap)?.up === true)
         this.#world.violate(`${side.qemu.name} is not silenced any more, and the verdict is for ${record.primary?.host ?? '?'}`);
       const told = this.#told.get(`${machine.name} ${vm}`);
       if (told?.life.alive === true && this.#world.kernel.now - told.wellAt <= LIFTED_WITHIN_MS) continue;
