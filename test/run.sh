@@ -50,7 +50,7 @@ vitest unit unit
 set -- "$@" "$reports/unit.json"
 
 scenarios=${COLO_SIM_SCENARIOS:-20000}
-search="node test/sim/run.mjs --stories --scenarios $scenarios --from 1 --complete --report $reports/sim.json"
+search="node test/sim/run.mjs --stories --cross --scenarios $scenarios --from 1 --complete --report $reports/sim.json"
 ready=no
 if [ "${COLO_TESTS:-all}" = unit ]; then
   skip 'end-to-end tests, because COLO_TESTS=unit'
@@ -64,7 +64,7 @@ fi
 if [ "$ready" = yes ]; then
   # The tests of the package mostly wait for machines that boot. The search takes what they leave of the processors, and nothing that they want.
   package=test/e2e/systemd/package.test.ts
-  say "end-to-end tests of the package; and meanwhile the simulator: stories, and $scenarios scenarios of random faults"
+  say "end-to-end tests of the package; and meanwhile the simulator: stories, deaths in every row, and $scenarios scenarios of random faults"
   if chrt --idle 0 true 2>/dev/null; then idle='chrt --idle 0'; else idle='nice -n 19'; fi
   $idle $search >"$reports/sim.log" 2>&1 &
   searching=$!
@@ -76,7 +76,7 @@ if [ "$ready" = yes ]; then
   vitest e2e e2e --exclude "$package"
   set -- "$@" "$reports/package.json" "$reports/e2e.json"
 else
-  say "simulator: stories, and $scenarios scenarios of random faults"
+  say "simulator: stories, deaths in every row, and $scenarios scenarios of random faults"
   $search
 fi
 set -- "$@" "$reports/sim.json"

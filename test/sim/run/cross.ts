@@ -1,6 +1,7 @@
 // Each row of the transition table crossed with the death of each process: a story that makes the row decide is told again, and in that very
 // moment the process dies, once; all invariants must hold and the world must come to rest. The stories are made here from those that people
 // wrote, and are not kept: what counts of them is that nothing breaks. A cell is full when the process died there, and else says why it cannot.
+// Where the row does not decide in a world with a third host, the next story is tried.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -27,11 +28,14 @@ export interface Crossed {
 /** Files of stories that people wrote. */
 const FILES = /^(rows|failures|bugs|store)\.txt$/;
 
-/** Row -> the shortest story in which it decides. */
-export async function storiesByRow(folder: string, rows: readonly string[]): Promise<ReadonlyMap<string, Story>> {
+/** Of those in which a row decides, so many are tried. */
+const MOST_STORIES = 8;
+
+/** Row -> the stories in which it decides, the shortest first. */
+export async function storiesByRow(folder: string, rows: readonly string[]): Promise<ReadonlyMap<string, readonly Story[]>> {
   const files = readdirSync(folder).filter((each) => FILES.test(each));
   const stories = files.flatMap((each) => parseStories(readFileSync(join(folder, each), 'utf8')));
-  const found = new Map<string, { readonly story: Story; readonly events: number }>();
+  const found = new Map<string, { readonly story: Story; readonly events: number }[]>(rows.map((row) => [row, []]));
   for (const story of stories) {
     const fired = new Set<string>();
     let events = 0;
@@ -41,17 +45,21 @@ export async function storiesByRow(folder: string, rows: readonly string[]): Pro
         if (event === 'row') fired.add(String(fields['row']));
       }),
     );
-    for (const row of fired) {
-      const known = found.get(row);
-      if (rows.includes(row) && (known === undefined || known.events > events)) found.set(row, { story, events });
-    }
+    for (const row of fired) found.get(row)?.push({ story, events });
   }
-  return new Map([...found].map(([row, { story }]) => [row, story]));
+  return new Map([...found].map(([row, each]) => [row, each.sort((one, other) => one.events - other.events).map(({ story }) => story)]));
 }
 
-export async function cross(row: string, victim: Victim, story: Story | undefined, uncaught: () => readonly string[]): Promise<Crossed> {
-  if (story === undefined)
-    return { row, victim, story: null, cell: { kind: 'empty', why: 'no story makes this row decide' }, problems: [] };
+export async function cross(row: string, victim: Victim, stories: readonly Story[], uncaught: () => readonly string[]): Promise<Crossed> {
+  let last: Crossed = { row, victim, story: null, cell: { kind: 'empty', why: 'no story makes this row decide' }, problems: [] };
+  for (const story of stories.slice(0, MOST_STORIES)) {
+    last = await crossIn(story, row, victim, uncaught);
+    if (last.cell.kind !== 'empty' || last.problems.length > 0) break;
+  }
+  return last;
+}
+
+async function crossIn(story: Story, row: string, victim: Victim, uncaught: () => readonly string[]): Promise<Crossed> {
   // Two hosts leave no spare; a third one changes nothing else but who the next secondary is.
   const setup = victim === 'agent-spare' ? [...story.setup, 'hosts=3'] : story.setup;
   const crossed: Story = { ...story, setup, commands: [`on row ${row} of => strike ${victim}`, ...story.commands] };

@@ -28,7 +28,7 @@ npm run sim -- --scenarios N     searches until so many scenarios are done
 npm run sim -- --stories [NAME]  tells the stories of test/sim/stories, or those whose name contains NAME
   --from S                       first seed (default: from the clock)
   --threads N                    with so many cores
-  --cross [ROW]                  lets each process die in each row of the table, or in those whose name contains ROW
+  --cross                        lets each process die in each row of the table, or with --row ROW in those whose name contains ROW
   --coverage                     prints the whole coverage table
   --complete                     fails when a row of the table was never fired, by search or story
   --rewrite                      writes the logs of the stories anew instead of holding them against what is written
@@ -51,6 +51,8 @@ interface Wish {
   readonly threads: number;
   readonly stories: boolean;
   readonly only: string | null;
+  /** Rows to be crossed with deaths, by a part of their names; null = none. */
+  readonly cross: string | null;
   readonly rewrite: boolean;
   readonly coverage: boolean;
   readonly complete: boolean;
@@ -78,6 +80,7 @@ async function main(): Promise<void> {
       rewrite: { type: 'boolean', default: false },
       generate: { type: 'boolean', default: false },
       cross: { type: 'boolean', default: false },
+      row: { type: 'string' },
       coverage: { type: 'boolean', default: false },
       complete: { type: 'boolean', default: false },
       report: { type: 'string' },
@@ -86,11 +89,10 @@ async function main(): Promise<void> {
   });
   if (values.help) return say(HELP);
   if (values.seed !== undefined) return replay(Number(values.seed));
-  if (values.cross) return crossAll(positionals[0] ?? '');
   if (values.generate) for (const [file, stories] of crashStories()) writeFileSync(join(FOLDER, file), writeStories(stories));
   const stories = values.stories || values.rewrite || values.generate;
   const scenarios = values.scenarios === undefined ? Infinity : Number(values.scenarios);
-  const byTime = scenarios === Infinity && (!stories || values.seconds !== undefined);
+  const byTime = scenarios === Infinity && (!(stories || values.cross) || values.seconds !== undefined);
   const verdicts = await carryOut({
     scenarios: byTime || scenarios !== Infinity ? scenarios : 0,
     seconds: values.seconds === undefined ? (byTime ? 60 : Infinity) : Number(values.seconds),
@@ -98,6 +100,7 @@ async function main(): Promise<void> {
     threads: values.threads === undefined ? availableParallelism() : Number(values.threads),
     stories,
     only: positionals[0] ?? null,
+    cross: values.cross ? (values.row ?? '') : null,
     rewrite: values.rewrite || values.generate,
     coverage: values.coverage,
     complete: values.complete,
@@ -110,6 +113,7 @@ async function carryOut(wish: Wish): Promise<readonly Verdict[]> {
   const coverage = nothingCovered();
   const verdicts: Verdict[] = [];
   if (wish.stories) verdicts.push(...(await stories(wish, coverage)));
+  if (wish.cross !== null) verdicts.push(...(await crossAll(wish.cross)));
   if (wish.scenarios > 0) verdicts.push(await searchAll(wish, coverage));
   if (wish.scenarios > 0 || wish.coverage || wish.complete) {
     const lines = coverageTable(
@@ -171,19 +175,25 @@ function reportOf(verdicts: readonly Verdict[]): string {
   });
 }
 
-async function crossAll(only: string): Promise<void> {
+async function crossAll(only: string): Promise<readonly Verdict[]> {
   const startedAt = Date.now();
   const uncaught: string[] = [];
-  process.on('uncaughtException', (error) => uncaught.push(error.stack ?? error.message));
+  const keep = (error: Error): void => void uncaught.push(error.stack ?? error.message);
+  process.on('uncaughtException', keep);
   const rows = TABLE.map((row) => row.name).filter((row) => row.includes(only) && !OUTSIDE_THE_MODEL.has(row));
   const stories = await storiesByRow(FOLDER, rows);
   const cells: Crossed[] = [];
-  for (const row of rows) for (const victim of VICTIMS) cells.push(await cross(row, victim, stories.get(row), () => uncaught.splice(0)));
+  for (const row of rows)
+    for (const victim of VICTIMS) cells.push(await cross(row, victim, stories.get(row) ?? [], () => uncaught.splice(0)));
+  process.off('uncaughtException', keep);
   for (const line of crossTable(rows, cells)) say(line);
   const failed = cells.filter(({ problems }) => problems.length > 0);
   for (const { row, victim, story, problems } of failed) say(`FAILED ${row} x ${victim} in "${story ?? ''}": ${problems.join('; ')}`);
   say(`${failed.length} violations, ${((Date.now() - startedAt) / 1_000).toFixed(1)} s`);
-  process.exitCode = failed.length > 0 || cells.some(({ cell }) => cell.kind === 'empty') ? 1 : 0;
+  return cells.map(({ row, victim, cell, problems }) => ({
+    name: `${row} x the death of ${victim}`,
+    problems: [...problems, ...(cell.kind === 'empty' ? [cell.why] : [])],
+  }));
 }
 
 async function replay(seed: number): Promise<void> {
