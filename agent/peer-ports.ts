@@ -84,6 +84,8 @@ export interface PairFacts {
   readonly checkpoints: number;
   readonly lastStopAt: Instant | null;
   readonly lastResumeAt: Instant | null;
+  /** No later than the newest proof by a checkpoint that packets went both ways. */
+  readonly provenAt: Instant | null;
 }
 
 /** A VM as the watch sees it. */

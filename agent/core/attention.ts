@@ -21,21 +21,28 @@ export function startAttention(periodMs: number, now: Instant): Attention {
 
 /** To be called at every tick, before anything is judged. */
 export function attend(attention: Attention, now: Instant): Attention {
-  const lostMs = unseenMs(attention, now);
+  const unseen = unseenMs(attention, now);
   return {
     ...attention,
     tickedAt: now,
     latenessMs: Math.max(0, now - attention.tickedAt - attention.periodMs),
-    lost: lostMs === 0 ? attention.lost : [...attention.lost, { endedAt: now, ms: lostMs }].slice(-MAX_LOST),
+    lost: unseen === 0 ? attention.lost : [...attention.lost, { endedAt: now, ms: unseen }].slice(-MAX_LOST),
   };
+}
+
+/**
+ * Milliseconds of the time since `at` in which nobody looked. Of a span in which `at` lies only what came after it counts: what a process reads
+ * first when it wakes is noted before its tick ends the span, and is new.
+ */
+export function lostMs(attention: Attention, at: Instant, now: Instant): number {
+  let lost = 0;
+  for (const span of attention.lost) if (span.endedAt > at) lost += Math.min(span.ms, span.endedAt - at);
+  return Math.min(now - at, lost + unseenMs(attention, now));
 }
 
 /** Milliseconds since `at`, without the time in which nobody looked. Never negative. */
 export function ageMs(attention: Attention, at: Instant, now: Instant): number {
-  let lostMs = 0;
-  for (const span of attention.lost) if (span.endedAt > at) lostMs += span.ms;
-  // `at` may lie inside a span that was lost, or between the last tick and one that is late: no more than the whole of it is taken off.
-  return Math.max(0, now - at - lostMs - unseenMs(attention, now));
+  return Math.max(0, now - at - lostMs(attention, at, now));
 }
 
 /** One whole period of a late span counts all the same, so that a machine that is late for ever still judges, only more slowly. */

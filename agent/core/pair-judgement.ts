@@ -34,8 +34,9 @@ export interface Checkpoints {
   /** End of the last one: RESUME. Null = none was seen. */
   readonly resumedAgoMs: number | null;
   /**
-   * Newest proof by a checkpoint that packets went both ways: on the primary its end; on the secondary its begin, because what it loads
-   * after that may have come long ago. Null = none.
+   * Newest proof by a checkpoint that packets went both ways, and never younger than they were. On the primary, the begin of one that has ended; on the
+   * secondary, the end of the one before that which it was asked for last. QEMU says STOP and RESUME when it has got to it, which under
+   * load was half a second after the packet that it had waited for, and a cut link is not to be taken for a whole one that long. Null = none.
    */
   readonly provenAgoMs: number | null;
   /** Begin of the one that is under way: STOP without a RESUME after it, or the command that forced it. */
@@ -120,6 +121,10 @@ function contactMs(signals: PairSignals, peer: PeerSignals): number | null {
   return Math.min(peer.contactAgoMs, signals.checkpoints.provenAgoMs ?? peer.contactAgoMs);
 }
 
+function isByCheckpoint({ provenAgoMs }: Checkpoints, { contactAgoMs }: PeerSignals): boolean {
+  return provenAgoMs !== null && contactAgoMs !== null && provenAgoMs < contactAgoMs;
+}
+
 function silentEvidence(signals: PairSignals): readonly string[] {
   const { peer, tcp, checkpoints, suspectAfterMs } = signals;
   const contact = peer === null ? null : contactMs(signals, peer);
@@ -134,7 +139,7 @@ function silentEvidence(signals: PairSignals): readonly string[] {
         oneWay ? `host ${peer.address} is heard and does not hear us` : `host ${peer.address} is not heard`,
         ...(asked ? [`its kernel left ${peer.unansweredProbes} probes unanswered`] : []),
         ...retransmitLines(tcp, RETRANSMITS),
-        `two-way contact with ${peer.address} last proven ${ago(contact)}`,
+        `two-way contact with ${peer.address} last proven ${ago(contact)}${isByCheckpoint(checkpoints, peer) ? ' by a checkpoint' : ''}`,
       ];
     }
   }

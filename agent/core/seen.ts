@@ -27,6 +27,10 @@ export interface Seen {
   readonly coloExit: { readonly at: Instant; readonly mode: string; readonly reason: string } | null;
   readonly lastStopAt: Instant | null;
   readonly lastResumeAt: Instant | null;
+  /** Begin of the last checkpoint that has ended. A primary's ends with the word of its secondary that it has loaded it. */
+  readonly endedBeganAt: Instant | null;
+  /** End of the checkpoint before the last one that has begun. A secondary is asked for the next one when its primary has heard of this end. */
+  readonly answeredEndAt: Instant | null;
   /** RESUME events since COLO began, that is whole transfers of state. */
   readonly checkpoints: number;
   /** The guest powered off by itself. */
@@ -41,6 +45,8 @@ export interface Seen {
   readonly ownWriteFailed: boolean;
 }
 
+const NO_CHECKPOINTS = { checkpoints: 0, endedBeganAt: null, answeredEndAt: null };
+
 export function nothingSeen(connectedAt: Instant): Seen {
   return {
     connectedAt,
@@ -49,7 +55,7 @@ export function nothingSeen(connectedAt: Instant): Seen {
     coloExit: null,
     lastStopAt: null,
     lastResumeAt: null,
-    checkpoints: 0,
+    ...NO_CHECKPOINTS,
     guestShutdown: false,
     breaks: [],
     peerDiskError: false,
@@ -64,18 +70,19 @@ export function nothingSeen(connectedAt: Instant): Seen {
  */
 export function forgetPair(seen: Seen, guestRuns: boolean): Seen {
   const ownDisk = guestRuns ? OWN_DISK_WELL : {};
-  return { ...seen, coloSince: null, sawBegin: false, coloExit: null, checkpoints: 0, breaks: [], peerDiskError: false, ...ownDisk };
+  return { ...seen, ...NO_CHECKPOINTS, coloSince: null, sawBegin: false, coloExit: null, breaks: [], peerDiskError: false, ...ownDisk };
 }
 
 export function seeEvent(seen: Seen, event: QmpEvent, names: VmNames): Seen {
   switch (event.name) {
     case 'STOP':
-      return { ...seen, lastStopAt: event.at };
+      return { ...seen, lastStopAt: event.at, answeredEndAt: seen.checkpoints > 0 ? seen.lastResumeAt : null };
     case 'RESUME':
-      return { ...seen, lastResumeAt: event.at, checkpoints: seen.coloSince === null ? seen.checkpoints : seen.checkpoints + 1 };
+      if (seen.coloSince === null) return { ...seen, lastResumeAt: event.at };
+      return { ...seen, lastResumeAt: event.at, checkpoints: seen.checkpoints + 1, endedBeganAt: seen.lastStopAt ?? event.at };
     case 'MIGRATION':
       return event.data['status'] === 'colo' && seen.coloSince === null
-        ? { ...seen, coloSince: event.at, sawBegin: true, checkpoints: 0 }
+        ? { ...seen, ...NO_CHECKPOINTS, coloSince: event.at, sawBegin: true }
         : seen;
     case 'COLO_EXIT': {
       const [mode, reason] = [text(event, 'mode'), text(event, 'reason')];

@@ -25,10 +25,11 @@ function pairFacts(vm: Vm): PairFacts | null {
   const situation = vm.situation();
   const attempt = situation === 'alone' || situation === 'shutdown' ? null : qemu.attempt;
   const { goal } = journal;
+  const role = roleOf(vm);
   const releases = goal.kind === 'release-primary' || goal.kind === 'release-secondary';
   return {
     uid: journal.uid,
-    role: roleOf(vm),
+    role,
     isKnown: situation !== 'unseen' && (situation !== 'hung' || facts !== null),
     born: qemu.born,
     peerAddress: attempt?.peer?.address ?? null,
@@ -46,6 +47,7 @@ function pairFacts(vm: Vm): PairFacts | null {
     checkpoints: seen?.checkpoints ?? 0,
     lastStopAt: seen?.lastStopAt ?? null,
     lastResumeAt: seen?.lastResumeAt ?? null,
+    provenAt: (role === 'secondary' ? seen?.answeredEndAt : seen?.endedBeganAt) ?? null,
   };
 }
 

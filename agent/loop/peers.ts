@@ -1,14 +1,14 @@
 // The watch over this host's pairs: at every beat it looks at the peers, the kernel and QEMU's own signs, judges each pair, silences the taps
 // of those that look broken, and says so when a judgement has changed. It stops no guest, and it moves none.
 
-import { ageMs, attend, startAttention, type Attention } from '../core/attention.js';
+import { ageMs, attend, lostMs, startAttention, type Attention } from '../core/attention.js';
 import type { Ourselves } from '../core/heartbeat.js';
 import { nothingWatched, replicationSockets, watchTcp, type TcpSocket, type TcpWatch } from '../core/kernel-evidence.js';
 import { judge, suspectInMs, type Checkpoints, type Judgement, type OwnQemu, type PairSignals } from '../core/pair-judgement.js';
 import type { PairFacts, PairSource, PairWatch, PeerPorts } from '../peer-ports.js';
 import { PeerHosts } from './peer-hosts.js';
 import { assert } from '../../shared/core/assert.js';
-import type { Epoch, Instant } from '../../shared/core/ids.js';
+import { instant, type Epoch, type Instant } from '../../shared/core/ids.js';
 import type { PairReport, PairState } from '../../shared/core/model.js';
 import type { Result } from '../../shared/core/result.js';
 
@@ -178,9 +178,13 @@ export class Peers implements PairWatch {
     const { state, evidence } = judgement;
     const isNews = state !== watched.told;
     if (isNews) {
-      const { log } = this.#ports;
-      if (state === 'hard' || state === 'silent') log.warn({ vm, pair: state, before: watched.told, evidence }, 'pair-judged');
-      else log.info({ vm, pair: state, before: watched.told, evidence }, 'pair-judged');
+      const { clock, log } = this.#ports;
+      const now = clock.now();
+      // What of the time of a suspicion this process has not seen, and so has taken off it: a late judgement on a busy host.
+      const lateMs = Math.round(lostMs(this.#attention, instant(now - 2 * signals.suspectAfterMs), now));
+      const said = { vm, pair: state, before: watched.told, evidence, ...(lateMs === 0 ? {} : { lateMs }) };
+      if (state === 'hard' || state === 'silent') log.warn(said, 'pair-judged');
+      else log.info(said, 'pair-judged');
       watched.told = state;
     }
     this.#claim(watched, facts);
@@ -233,7 +237,7 @@ export class Peers implements PairWatch {
       delayMs: facts.checkpointDelayMs,
       pairAgeMs: this.#age(facts.coloSince ?? facts.connectedAt),
       resumedAgoMs: resumedAt === null ? null : this.#age(resumedAt),
-      provenAgoMs: resumedAt === null ? null : this.#age(facts.role === 'secondary' ? (facts.lastStopAt ?? resumedAt) : resumedAt),
+      provenAgoMs: facts.provenAt === null ? null : this.#age(facts.provenAt),
       waitedMs: waits.length === 0 ? null : Math.max(...waits),
     };
   }

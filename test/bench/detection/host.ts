@@ -97,6 +97,7 @@ function main(options: HostOptions): void {
     checkpoints,
     lastStopAt: null,
     lastResumeAt: resumedAt,
+    provenAt: resumedAt,
   });
   const peers = new Peers(
     {

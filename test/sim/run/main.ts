@@ -219,22 +219,25 @@ async function searchAll({ from, scenarios, seconds, threads }: Wish, coverage: 
   const startedAt = Date.now();
   const done = Array.from({ length: threads }, () => 0);
   const rate = (all: number): string => `${(all / ((Date.now() - startedAt) / 1_000)).toFixed(1)} scenarios/s`;
-  const progress = setInterval(() => {
+  let saidAt = startedAt;
+  const progress = (): void => {
+    if (Date.now() - saidAt < PROGRESS_MS) return;
+    saidAt = Date.now();
     const all = done.reduce((sum, each) => sum + each, 0);
     say(`${new Date().toISOString()} ${all} scenarios, ${rate(all)}`);
-  }, PROGRESS_MS);
+  };
   const end = new AbortController();
   const interrupt = (): void => end.abort();
   process.once('SIGINT', interrupt);
   const parts = await Promise.all(
     Array.from({ length: threads }, (_, k) => {
       const options = { step: threads, most: Math.ceil(scenarios / threads), untilMs: seconds * 1_000, failures: 10, shrinks: true };
-      return searchInThread({ ...options, firstSeed: from + k }, end.signal, (all) => (done[k] = all));
+      return searchInThread({ ...options, firstSeed: from + k }, end.signal, (all) => {
+        done[k] = all;
+        progress();
+      });
     }),
-  ).finally(() => {
-    clearInterval(progress);
-    process.off('SIGINT', interrupt);
-  });
+  ).finally(() => process.off('SIGINT', interrupt));
   const tookS = (Date.now() - startedAt) / 1_000;
   const total = (pick: (part: Searched) => number): number => parts.reduce((sum, part) => sum + pick(part), 0);
   for (const part of parts) merge(coverage, part.coverage);

@@ -5,7 +5,7 @@ import { ACTIONS, givesWay, plan, PLANS, SITUATIONS } from '../../../agent/core/
 import { proofFailures } from '../../../agent/core/proof.js';
 import { lastWords, saysColoLeft, saysUnpromotable } from '../../../agent/core/qemu-log.js';
 import { judgePair } from '../../../agent/core/report.js';
-import { seeEvent } from '../../../agent/core/seen.js';
+import { forgetPair, seeEvent, type Seen } from '../../../agent/core/seen.js';
 import { hasMergeFailed, isMerging, situationOf, type Looked } from '../../../agent/core/situation.js';
 import { vmNames } from '../../../agent/core/names.js';
 import type { JsonObject } from '../../../agent/core/procedures/port.js';
@@ -149,6 +149,19 @@ describe('the events of a QEMU', () => {
     const colo = seeEvent(before, event('MIGRATION', { status: 'colo' }), names);
     const after = seeEvent(seeEvent(colo, event('RESUME'), names), event('RESUME', {}, 20), names);
     expect(after).toMatchObject({ checkpoints: 2, lastResumeAt: 20 });
+  });
+
+  it('checkpoints -> on a primary the begin of one that ended is proof of contact, on a secondary the end before the last begin', () => {
+    const colo = seeEvent(someSeen(), event('MIGRATION', { status: 'colo' }), names);
+    const at = (from: Seen, ...events: readonly (readonly [string, number])[]): Seen =>
+      events.reduce((seen, [name, ms]) => seeEvent(seen, event(name, {}, ms), names), from);
+    const first = at(colo, ['STOP', 10], ['RESUME', 20]);
+    expect(first).toMatchObject({ endedBeganAt: 10, answeredEndAt: null });
+    const begun = at(first, ['STOP', 30]);
+    expect(begun).toMatchObject({ endedBeganAt: 10, answeredEndAt: 20 });
+    const ended = at(begun, ['RESUME', 40]);
+    expect(ended).toMatchObject({ endedBeganAt: 30, answeredEndAt: 20 });
+    expect(forgetPair(ended, true)).toMatchObject({ checkpoints: 0, endedBeganAt: null, answeredEndAt: null });
   });
 
   it("QUORUM_REPORT_BAD -> of the peer's copy breaks the pair, of another node is this host's disk", () => {

@@ -42,6 +42,10 @@ describe('attention', () => {
     expect(ageMs(ticked(50, 5_050), at(5_051), at(5_081))).toBe(30);
   });
 
+  it('read first when a paused process wakes, before its tick -> its own age counts, and not the pause before it', () => {
+    expect(ageMs(ticked(50, 5_050, 5_100, 5_150), at(5_045), at(5_170))).toBe(120);
+  });
+
   it('late by 200 ms at every tick -> silence is counted at less than half the pace', () => {
     const attention = ticked(250, 500, 750, 1_000);
     expect(ageMs(attention, at(0), at(1_000))).toBe(400);

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import type { TcpSocket } from '../../../agent/core/kernel-evidence.js';
 import { Peers } from '../../../agent/loop/peers.js';
 import type { HeartbeatHandlers, PairFacts } from '../../../agent/peer-ports.js';
-import { epoch, instant, vmUid } from '../../../shared/core/ids.js';
+import { epoch, instant, vmUid, type Instant } from '../../../shared/core/ids.js';
 import { ok } from '../../../shared/core/result.js';
 import { fakeClock, fakeLog, fakeRandom, type FakeClock } from '../../fakes/clock.js';
 
@@ -56,6 +56,7 @@ class Host {
       checkpoints: 3,
       lastStopAt: null,
       lastResumeAt: instant(0),
+      provenAt: null,
     };
   }
 
@@ -110,8 +111,9 @@ class Host {
       changed: () => this.states.push({ atMs: clock.now(), state: this.peers?.judge('vm').state ?? 'none' }),
       forceCheckpoint: () => {
         this.forced.push(clock.now());
+        const began = clock.now();
         if (network.kernel[peer().name] && !network.cut.aToB && !network.cut.bToA)
-          clock.after(60, () => [this, peer()].forEach((each) => each.resumed()));
+          clock.after(60, () => [this, peer()].forEach((each) => each.resumed(began)));
       },
     });
     this.peers.start();
@@ -132,8 +134,10 @@ class Host {
     return this.states.at(-1)?.state ?? 'none';
   }
 
-  resumed(): void {
-    this.facts = { ...this.facts, lastResumeAt: this.clock.now(), checkpoints: this.facts.checkpoints + 1 };
+  resumed(began: Instant): void {
+    const { checkpoints, lastResumeAt } = this.facts;
+    const provenAt = this.name === 'a' ? began : lastResumeAt;
+    this.facts = { ...this.facts, lastResumeAt: this.clock.now(), provenAt, checkpoints: checkpoints + 1 };
   }
 }
 
@@ -191,7 +195,7 @@ describe('the watch over a pair', () => {
     network.cut.aToB = true;
     network.cut.bToA = true;
     await clock.advance(200);
-    b.resumed();
+    b.resumed(instant(clock.now() - 200));
     await clock.until('both silent', 200, () => a.state === 'silent' && b.state === 'silent');
   });
 
@@ -297,7 +301,7 @@ describe('the watch over a pair', () => {
     await clock.advance(5_000);
     expect(a.silenced).toEqual(['tap-a']);
     network.cut.aToB = network.cut.bToA = false;
-    a.resumed();
+    a.resumed(clock.now());
     await clock.advance(200);
     expect([a.state, a.silenced]).toEqual(['ok', []]);
   });
