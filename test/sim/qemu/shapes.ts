@@ -160,6 +160,10 @@ export interface Block {
   /** The replication driver stands between quorum and parent: at work, done, or with a merge that failed. */
   readonly replicationNode: 'none' | 'active' | 'done' | 'failed';
   replicationError: boolean;
+  /** A write of this pair did not reach the peer's copy, whichever driver carried it. */
+  missedByPeer: boolean;
+  /** A write of which its guest was told that it is done is not on this image. */
+  readonly lacksWrites: boolean;
   readonly merging: boolean;
   readonly hasFailedWrite: boolean;
   child: Child | null;
