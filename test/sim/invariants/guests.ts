@@ -2,9 +2,11 @@
 // heard knows, in RAM and on disk; the disk that the record calls valid holds it too; and no agent kills what is still needed.
 
 import type { VmRecord } from '../../../shared/core/model.js';
+import type { Client } from '../qemu/client.js';
 import { missingFrom, type Content } from '../qemu/content.js';
 import type { Qemu } from '../qemu/shapes.js';
 import type { Observed } from './observed.js';
+import type { Refusals } from './refusals.js';
 
 interface Known {
   /** It began to compare in the attempt of this epoch. */
@@ -20,10 +22,12 @@ const SETTLED_MS = 1_000;
 
 export class Guests {
   readonly #world: Observed;
+  readonly #refusals: Refusals;
   readonly #known = new WeakMap<Qemu, Known>();
 
-  constructor(world: Observed) {
+  constructor(world: Observed, refusals: Refusals) {
     this.#world = world;
+    this.#refusals = refusals;
   }
 
   look(): void {
@@ -122,7 +126,7 @@ export class Guests {
     const client = this.#world.clients.get(qemu.vm);
     if (client === undefined || !qemu.guest.booted) return;
     const known = this.#of(qemu);
-    const given = known.checked ? client.given.slice(-1) : client.given;
+    const given = this.#owed(qemu.vm, known.checked ? client.given.slice(-1) : client.given);
     // What is on a disk that fails now is looked at when it is well again, and then all of it.
     known.checked = !qemu.block.image.bad;
     if (qemu.guest.ramTorn) this.#wrong(`${qemu.name} is heard with a state that failed to load`);
@@ -135,7 +139,7 @@ export class Guests {
   /** Whatever becomes of the QEMUs, this is what would be booted. */
   #validDisk(vm: string, record: VmRecord): void {
     const { disk } = record;
-    const given = this.#world.clients.get(vm)?.given ?? [];
+    const given = this.#owed(vm, this.#world.clients.get(vm)?.given ?? []);
     if (disk === null || given.length === 0) return;
     const machine = this.#world.machines.get(disk.host);
     if (machine === undefined) return;
@@ -147,6 +151,10 @@ export class Guests {
     const lacks = diskProblem(content, given);
     if (lacks !== null)
       this.#wrong(`the disk of ${vm} that the record of epoch ${record.epoch} (${record.phase}) calls valid, on ${disk.host}: ${lacks}`);
+  }
+
+  #owed(vm: string, given: Client['given']): readonly Client['given'][number][] {
+    return this.#refusals.owed(() => this.#world.record(vm)?.uid ?? '', given);
   }
 
   #wrong(what: string): void {

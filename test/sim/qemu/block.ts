@@ -112,6 +112,7 @@ export class SimBlock implements Block {
     const peer = child.channel.peerOf(qemu);
     child.channel.send(qemu, () => {
       const taken = peer.block.takeFromPrimary(answer);
+      if (!taken) qemu.world.refused(qemu, peer, answer.k);
       child.channel.send(peer, () => end(!taken));
     });
   }

@@ -24,6 +24,8 @@ export interface QemuWorld {
   told(qemu: Qemu, command: string): void;
   /** A frame with payload left towards the client. */
   sent(qemu: Qemu, k: number, v: number): void;
+  /** The answer `k` could not be written to the secondary's image, and the primary is about to hear so. */
+  refused(primary: Qemu, secondary: Qemu, k: number): void;
   /** The filter at a host's taps lets other taps pass than before. */
   silenced(machine: Machine, before: ReadonlySet<string>): void;
 }
