@@ -140,7 +140,7 @@ export class Guests {
   #validDisk(vm: string, record: VmRecord): void {
     const { disk } = record;
     const given = this.#owed(vm, this.#world.clients.get(vm)?.given ?? []);
-    if (disk === null || given.length === 0) return;
+    if (disk === null || given.length === 0 || this.#isWarnedOf(record)) return;
     const machine = this.#world.machines.get(disk.host);
     if (machine === undefined) return;
     const top = machine.image(disk.images[0] ?? '');
@@ -151,6 +151,15 @@ export class Guests {
     const lacks = diskProblem(content, given);
     if (lacks !== null)
       this.#wrong(`the disk of ${vm} that the record of epoch ${record.epoch} (${record.phase}) calls valid, on ${disk.host}: ${lacks}`);
+  }
+
+  /**
+   * The host of this disk has written down that its QEMU must not go on with it. It says so to whoever is about to decide, and nothing is booted from it
+   * then; but the record may say nothing of that yet, where that host is cut off or its QEMU is in the middle of a verdict.
+   */
+  #isWarnedOf({ vm, disk, primary }: VmRecord): boolean {
+    const own = this.#world.machines.get(disk?.host ?? '')?.vmJournals.get(vm)?.qemu ?? null;
+    return primary?.host === disk?.host && own?.born === primary?.born && (own?.unpromotable ?? null) !== null;
   }
 
   #owed(vm: string, given: Client['given']): readonly Client['given'][number][] {
