@@ -105,6 +105,17 @@ export const verdictRows: readonly Row[] = [
       edge(view, 'failed', `data at risk: the disk of the primary on ${view.a?.side.host ?? '?'} fails, and ${unfitness(view)}`, {}),
   },
   {
+    name: 'primary-disk-lost-secondary-lost',
+    from: ['protected'],
+    to: 'same',
+    why: "The primary's own disk lacks writes, so it must not go on alone. Whether the secondary, which has them, can is not known yet.",
+    when: (view) => unfitnessOf(view.a) !== null && !is(view.a, 'dead') && is(view.b, 'unheard', 'hung', 'unknown'),
+    act: (view) => ({
+      kind: 'hold',
+      reason: `data at risk: the disk of the primary on ${view.a?.side.host ?? '?'} lacks writes, and the secondary on ${view.b?.side.host ?? '?'} is ${view.b?.qemu ?? 'unheard'}; waiting for it`,
+    }),
+  },
+  {
     name: 'secondary-disk-lost',
     from: ['protected'],
     to: 'verdict',
