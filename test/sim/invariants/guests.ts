@@ -1,6 +1,7 @@
 // Rules about guests: at most one side is heard, and only the one that the saved record names; what a client was told, the side that is
 // heard knows, in RAM and on disk; the disk that the record calls valid holds it too; and no agent kills what is still needed.
 
+import { aloneOrDoubtful } from '../../../agent/core/journal.js';
 import type { VmRecord } from '../../../shared/core/model.js';
 import type { Client } from '../qemu/client.js';
 import { missingFrom, type Content } from '../qemu/content.js';
@@ -154,12 +155,15 @@ export class Guests {
   }
 
   /**
-   * The host of this disk has written down that its QEMU must not go on with it. It says so to whoever is about to decide, and nothing is booted from it
-   * then; but the record may say nothing of that yet, where that host is cut off or its QEMU is in the middle of a verdict.
+   * Nobody boots it: its host has written down that its QEMU must not go on with it, or has not released that QEMU yet. It says so to whoever is about
+   * to decide; but the record may say nothing of that yet, where that host is cut off or its QEMU is in the middle of a verdict.
    */
-  #isWarnedOf({ vm, disk, primary }: VmRecord): boolean {
+  #isWarnedOf({ vm, disk, primary, phase, verdict }: VmRecord): boolean {
     const own = this.#world.machines.get(disk?.host ?? '')?.vmJournals.get(vm)?.qemu ?? null;
-    return primary?.host === disk?.host && own?.born === primary?.born && (own?.unpromotable ?? null) !== null;
+    if (own === null || primary?.host !== disk?.host || own.born !== primary?.born) return false;
+    // Nor is the chain of a promoted secondary booted as long as that has let nothing out: the disk of the primary has all that was answered.
+    const letNothingOut = phase === 'verdict' && verdict?.kind === 'promote-secondary' && verdict.row !== 'primary-disk-lost';
+    return (letNothingOut && aloneOrDoubtful(own) === null) || own.unpromotable !== null;
   }
 
   #owed(vm: string, given: Client['given']): readonly Client['given'][number][] {
