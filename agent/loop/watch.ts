@@ -265,6 +265,9 @@ class Watch {
     if (this.#over || vm.seen === null) return;
     const before = vm.seen;
     vm.seen = seeEvent(before, event, vm.names);
+    // A release takes the other copy away, and the writes on their way to it fail. No checkpoint follows them, so the other side, which has written
+    // the same by itself, lacks nothing, and may have to go on if this one dies before it is released.
+    if (vm.seen.peerDiskError && !before.peerDiskError && this.#busyReleasing()) vm.seen = { ...vm.seen, peerDiskError: false };
     if (vm.seen === before) return;
     if (vm.seen.ownWriteFailed && !before.ownWriteFailed) noteLackingWrites(vm);
     vm.changed();

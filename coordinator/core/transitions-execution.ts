@@ -55,6 +55,17 @@ export const executionRows: readonly Row[] = [
     act: (view) => diedAlone(view, whyUnfit(view), { disk: view.b === null ? view.record.disk : diskOf(view.b, view.record) }),
   },
   {
+    name: 'winner-gone-loser-dead',
+    from: ['verdict'],
+    to: 'stopped',
+    why: 'The promoted secondary died without having released output, and the primary is dead as well: its own disk has all that was ever answered. The chain of the other may lack it, where a checkpoint was received and not loaded.',
+    when: (view) => isGoneUnreleased(view) && isWholeLoser(view),
+    act: (view) =>
+      diedAlone(view, deathOf(view.a) ?? 'the winner of the verdict died', {
+        disk: view.b === null ? view.record.disk : diskOf(view.b, view.record),
+      }),
+  },
+  {
     name: 'data-at-risk-verdict',
     from: ['verdict'],
     to: 'failed',
@@ -107,6 +118,19 @@ export const executionRows: readonly Row[] = [
 function isLoserGone(view: VmView): boolean {
   const { verdict } = view.record;
   return verdict?.loser === null || verdict?.row === 'winner-gone' || view.b?.qemu === 'dead';
+}
+
+/** A promoted secondary that testifies that nothing ever left it. */
+function isGoneUnreleased({ a, record }: VmView): boolean {
+  return (
+    record.verdict?.kind === 'promote-secondary' && a?.qemu === 'dead' && a.report?.aloneSince === null && a.report.task.kind !== 'running'
+  );
+}
+
+/** The primary has died too, and nothing speaks against its disk: neither its agent, nor the verdict, which may have been given because of it. */
+function isWholeLoser({ b, record }: VmView): boolean {
+  if (b?.qemu !== 'dead' || b.report === null || unfitnessOf(b) !== null || b.report.disk.localError) return false;
+  return b.report.disk.state === 'clean' && record.verdict?.row !== 'primary-disk-lost';
 }
 
 /** Why the loser cannot take the place of a winner that is gone or unfit; null = it can. */

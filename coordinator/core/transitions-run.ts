@@ -16,6 +16,12 @@ const mergesStill = (view: VmView): boolean =>
   view.a?.qemu === 'alive' &&
   view.a.report?.disk.localError !== true;
 
+/**
+ * A primary that must not go on is not stopped either, before an operator has read why: what it lacks is with the other side alone, which would
+ * end with it, and the next start would boot its disk unasked. The rows of each phase let the other side go on, or fail with the reason.
+ */
+const mustNotGoOn = (view: VmView): boolean => view.record.phase !== 'failed' && unfitnessOf(view.a) !== null;
+
 const tasksLate = (view: VmView, limitMs: number): boolean => view.epochAgeMs > limitMs;
 
 export const guestPoweredOff: Row = {
@@ -24,7 +30,7 @@ export const guestPoweredOff: Row = {
   to: 'stopping',
   why: 'The guest shut itself down. That is its own wish and never a failover.',
   // The loser of a verdict may still power off its own, diverged guest: only in a protected pair does either side speak for both.
-  when: (view) => poweredOff(view.a) || (poweredOff(view.b) && view.record.phase === 'protected'),
+  when: (view) => !mustNotGoOn(view) && (poweredOff(view.a) || (poweredOff(view.b) && view.record.phase === 'protected')),
   act: (view) => edge(view, 'stopping', 'the guest powered off', {}, view.wanted.spec.onPoweroff === 'stop'),
 };
 
@@ -33,7 +39,7 @@ export const stopWanted: Row = {
   from: ['starting', 'solo', 'syncing', 'protected', 'failed', 'held'],
   to: 'stopping',
   why: 'The operator wants the VM stopped.',
-  when: (view) => wantedStopped(view) && !mergesStill(view),
+  when: (view) => wantedStopped(view) && !mergesStill(view) && !mustNotGoOn(view),
   act: (view) => edge(view, 'stopping', 'stop wanted', {}),
 };
 

@@ -16,6 +16,8 @@ const pairIs = (view: SideView | null, ...states: readonly PairState[]): boolean
 const someOk = (view: VmView): boolean => pairIs(view.a, 'ok') || pairIs(view.b, 'ok');
 const someHard = (view: VmView): boolean => pairIs(view.a, 'hard') || pairIs(view.b, 'hard');
 const diskFails = (view: SideView | null): boolean => view?.report?.disk.localError === true;
+/** Also by its journal alone: an agent that was started since knows of what QEMU said before only what was written down. */
+const primaryDiskFails = ({ a }: VmView): boolean => diskFails(a) || unfitnessOf(a) !== null;
 const broken = (view: SideView | null): boolean => pairIs(view, 'hard', 'silent');
 
 /** Why B must never run the guest; null = it may. */
@@ -90,7 +92,7 @@ export const verdictRows: readonly Row[] = [
     from: ['protected'],
     to: 'verdict',
     why: "The primary's own disk fails; the secondary has every write and a clean disk.",
-    when: (view) => diskFails(view.a) && is(view.b, 'alive') && notPromotable(view) === null,
+    when: (view) => primaryDiskFails(view) && is(view.b, 'alive') && notPromotable(view) === null,
     act: promote('primary-disk-lost', (view) => `the disk of the primary on ${view.a?.side.host ?? '?'} fails`),
   },
   {
@@ -98,9 +100,20 @@ export const verdictRows: readonly Row[] = [
     from: ['protected'],
     to: 'failed',
     why: "The primary's own disk fails, and the secondary's is not whole either: the guest was told of writes that may be nowhere.",
-    when: (view) => is(view.a, 'alive') && diskFails(view.a) && is(view.b, 'alive', 'dead'),
+    when: (view) => is(view.a, 'alive') && primaryDiskFails(view) && is(view.b, 'alive', 'dead'),
     act: (view) =>
       edge(view, 'failed', `data at risk: the disk of the primary on ${view.a?.side.host ?? '?'} fails, and ${unfitness(view)}`, {}),
+  },
+  {
+    name: 'primary-disk-lost-secondary-lost',
+    from: ['protected'],
+    to: 'same',
+    why: "The primary's own disk lacks writes, so it must not go on alone. Whether the secondary, which has them, can is not known yet.",
+    when: (view) => unfitnessOf(view.a) !== null && !is(view.a, 'dead') && is(view.b, 'unheard', 'hung', 'unknown'),
+    act: (view) => ({
+      kind: 'hold',
+      reason: `data at risk: the disk of the primary on ${view.a?.side.host ?? '?'} lacks writes, and the secondary on ${view.b?.side.host ?? '?'} is ${view.b?.qemu ?? 'unheard'}; waiting for it`,
+    }),
   },
   {
     name: 'secondary-disk-lost',

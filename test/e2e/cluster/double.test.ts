@@ -147,7 +147,7 @@ describe.skipIf(why !== null)('a protected VM', () => {
     expect(['both-dead', 'secondary-dead']).toContain(history[0]?.row);
   });
 
-  it('both of whose sides die at once -> boots from the disk that the record names, by whichever death was told first', async () => {
+  it('both of whose sides die at once -> boots from the disk of the primary, whichever death was told first', async () => {
     const plan = cluster();
     const state = await calm();
     killBoth();
@@ -156,7 +156,8 @@ describe.skipIf(why !== null)('a protected VM', () => {
     const disks = new Map([
       ['both-dead', before.primary],
       ['secondary-dead', before.primary],
-      ['primary-dead', before.secondary],
+      // The secondary was named, and let nothing out before it was found dead.
+      ['primary-dead', before.primary],
     ]);
     await expectBootedOn(disks.get(first.row) ?? `nobody knows where after ${first.row}`, state);
   });

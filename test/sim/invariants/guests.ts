@@ -1,10 +1,13 @@
 // Rules about guests: at most one side is heard, and only the one that the saved record names; what a client was told, the side that is
 // heard knows, in RAM and on disk; the disk that the record calls valid holds it too; and no agent kills what is still needed.
 
+import { aloneOrDoubtful } from '../../../agent/core/journal.js';
 import type { VmRecord } from '../../../shared/core/model.js';
+import type { Client } from '../qemu/client.js';
 import { missingFrom, type Content } from '../qemu/content.js';
 import type { Qemu } from '../qemu/shapes.js';
 import type { Observed } from './observed.js';
+import type { Refusals } from './refusals.js';
 
 interface Known {
   /** It began to compare in the attempt of this epoch. */
@@ -17,14 +20,15 @@ interface Known {
 
 /** A copy that was just flushed towards the client and is not loaded yet may be so old. */
 const SETTLED_MS = 1_000;
-const DATA_AT_RISK = /^data-at-risk/;
 
 export class Guests {
   readonly #world: Observed;
+  readonly #refusals: Refusals;
   readonly #known = new WeakMap<Qemu, Known>();
 
-  constructor(world: Observed) {
+  constructor(world: Observed, refusals: Refusals) {
     this.#world = world;
+    this.#refusals = refusals;
   }
 
   look(): void {
@@ -123,7 +127,7 @@ export class Guests {
     const client = this.#world.clients.get(qemu.vm);
     if (client === undefined || !qemu.guest.booted) return;
     const known = this.#of(qemu);
-    const given = known.checked ? client.given.slice(-1) : client.given;
+    const given = this.#owed(qemu.vm, known.checked ? client.given.slice(-1) : client.given);
     // What is on a disk that fails now is looked at when it is well again, and then all of it.
     known.checked = !qemu.block.image.bad;
     if (qemu.guest.ramTorn) this.#wrong(`${qemu.name} is heard with a state that failed to load`);
@@ -136,10 +140,8 @@ export class Guests {
   /** Whatever becomes of the QEMUs, this is what would be booted. */
   #validDisk(vm: string, record: VmRecord): void {
     const { disk } = record;
-    const given = this.#world.clients.get(vm)?.given ?? [];
-    if (disk === null || given.length === 0) return;
-    // Such a row says that no whole copy is left, and leaves what there is to an operator.
-    if (record.phase === 'failed' && DATA_AT_RISK.test(record.row)) return;
+    const given = this.#owed(vm, this.#world.clients.get(vm)?.given ?? []);
+    if (disk === null || given.length === 0 || this.#isWarnedOf(record)) return;
     const machine = this.#world.machines.get(disk.host);
     if (machine === undefined) return;
     const top = machine.image(disk.images[0] ?? '');
@@ -150,6 +152,22 @@ export class Guests {
     const lacks = diskProblem(content, given);
     if (lacks !== null)
       this.#wrong(`the disk of ${vm} that the record of epoch ${record.epoch} (${record.phase}) calls valid, on ${disk.host}: ${lacks}`);
+  }
+
+  /**
+   * Nobody boots it: its host has written down that its QEMU must not go on with it, or has not released that QEMU yet. It says so to whoever is about
+   * to decide; but the record may say nothing of that yet, where that host is cut off or its QEMU is in the middle of a verdict.
+   */
+  #isWarnedOf({ vm, disk, primary, phase, verdict }: VmRecord): boolean {
+    const own = this.#world.machines.get(disk?.host ?? '')?.vmJournals.get(vm)?.qemu ?? null;
+    if (own === null || primary?.host !== disk?.host || own.born !== primary?.born) return false;
+    // Nor is the chain of a promoted secondary booted as long as that has let nothing out: the disk of the primary has all that was answered.
+    const letNothingOut = phase === 'verdict' && verdict?.kind === 'promote-secondary' && verdict.row !== 'primary-disk-lost';
+    return (letNothingOut && aloneOrDoubtful(own) === null) || own.unpromotable !== null;
+  }
+
+  #owed(vm: string, given: Client['given']): readonly Client['given'][number][] {
+    return this.#refusals.owed(() => this.#world.record(vm)?.uid ?? '', given);
   }
 
   #wrong(what: string): void {

@@ -25,8 +25,8 @@ export class Records {
   /** The leader's key as it was last looked at, and who leads by it. */
   #leaderKey: KeyValue | null = null;
   #leader: string | null = null;
-  /** Verdicts, by VM and epoch, at which the primary knew of a write that its secondary had refused. */
-  readonly #refused = new Set<string>();
+  /** Verdicts, by VM and epoch, at which the primary knew of a write that its secondary had missed. */
+  readonly #missed = new Set<string>();
   /** Highest epoch that was ever written, by uid. */
   readonly #highest = new Map<string, number>();
 
@@ -110,8 +110,7 @@ export class Records {
     if (now.phase === 'syncing' && before !== null && before.ports !== null && now.ports?.migration === before.ports.migration) {
       this.#wrong(`the ports of ${now.vm} in epoch ${now.epoch} are those of an earlier attempt`);
     }
-    if (now.phase === 'verdict' && before !== null && this.#sidesOf(before).some((each) => each?.block.replicationError === true))
-      this.#refused.add(`${now.vm}@${now.epoch}`);
+    if (now.phase === 'verdict' && before !== null && this.#sidesOf(before).some(missedWrites)) this.#missed.add(`${now.vm}@${now.epoch}`);
     if (now.phase === 'syncing') this.#portsAreItsOwn(now);
     if (now.phase === 'protected' && before !== null) this.#pairIsNamed(before, now);
     if (now.phase === 'executed' && before !== null) this.#winnerRuns(before, now);
@@ -146,10 +145,12 @@ export class Records {
     // Nor where nobody can say that it has not: its agent was gone in the middle, or never heard what became of a step that lets output go.
     if (before.phase === 'verdict' && this.#releases.isDoubtful(before.vm, before.primary, before.epoch)) return;
     const sides = this.#sidesOf(before);
-    if (sides.some((each) => each?.block.replicationError === true) || this.#refused.has(`${before.vm}@${before.epoch}`)) return;
+    if (sides.some(missedWrites) || this.#missed.has(`${before.vm}@${before.epoch}`)) return;
     const given = this.#world.clients.get(before.vm)?.given ?? [];
     for (const qemu of sides) {
       if (qemu === null || qemu.guest.ramTorn || qemu.guest.nextLoadFails || qemu.block.image.bad) continue;
+      // Its guest would go on with a disk that lacks what it was told is written, also where no client has heard of that yet.
+      if (qemu.block.lacksWrites) continue;
       if (missingFrom(qemu.guest.ram, given) !== null || diskProblem(qemu.block.read(), given) !== null) continue;
       this.#wrong(`${qemu.name}, the last live copy of ${before.vm}, is given up by ${now.row}: ${now.reason}`);
     }
@@ -197,6 +198,9 @@ function qemuOf(world: Observed, vm: string, side: Side | null): Qemu | null {
   const running = world.machines.get(side.host)?.running() ?? [];
   return running.find((each) => each.vm === vm && each.born === side.born) ?? null;
 }
+
+/** Nobody vouches for the other copy: the primary was told that a write did not reach it, or a driver of either side says so. */
+const missedWrites = (qemu: Qemu | null): boolean => qemu?.block.replicationError === true || qemu?.block.missedByPeer === true;
 
 const fromSyncing = (record: VmRecord): boolean => record.phase === 'syncing';
 

@@ -11,6 +11,7 @@ import type { Life } from '../world/life.js';
 import type { Observed } from './observed.js';
 import { Guests } from './guests.js';
 import { Records } from './records.js';
+import { Refusals } from './refusals.js';
 import { Releases } from './releases.js';
 import { Words } from './words.js';
 
@@ -26,6 +27,8 @@ export class Watchers implements HostEvents {
   readonly hurt = new Set<string>();
   /** What agents say of their pairs. */
   readonly words: Words;
+  /** Writes that a secondary refused. */
+  readonly refusals = new Refusals();
   readonly #world: Observed;
   readonly #releases: Releases;
   readonly #records: Records;
@@ -36,7 +39,7 @@ export class Watchers implements HostEvents {
     this.#world = world;
     this.#releases = new Releases(world);
     this.#records = new Records(world, this.hurt, this.#releases);
-    this.#guests = new Guests(world);
+    this.#guests = new Guests(world, this.refusals);
     this.words = new Words(world, this.hurt);
   }
 
@@ -51,6 +54,7 @@ export class Watchers implements HostEvents {
 
   afterEvent(): void {
     this.#world.lookAtRows();
+    this.refusals.look((vm) => this.#world.record(vm)?.uid ?? '');
     if (!this.#dirty) return;
     this.#dirty = false;
     this.#guests.look();
@@ -82,6 +86,7 @@ export class Watchers implements HostEvents {
   /** A process of the product begins. */
   began(life: Life): void {
     this.words.began(life);
+    this.refusals.began(life);
     if (life.name.startsWith('agent ')) this.#releases.agentBegins(life.machine);
   }
 

@@ -18,6 +18,8 @@ export class SimBlock implements Block {
   /** The replication driver stands between quorum and parent: at work, done, or with a merge that failed. */
   replicationNode: 'none' | 'active' | 'done' | 'failed' = 'none';
   replicationError = false;
+  missedByPeer = false;
+  lacksWrites = false;
   merging = false;
   child: Child | null = null;
   /** Nodes that are there beside the quorum's children. */
@@ -86,7 +88,7 @@ export class SimBlock implements Block {
 
   #failed: (() => void) | null = null;
 
-  #writeToPeer(child: Child, answer: Answer, isTakenNowhere: boolean, done: () => void): void {
+  #writeToPeer(child: Child, answer: Answer, ownFailed: boolean, done: () => void): void {
     const qemu = this.#qemu;
     let over = false;
     const end = (failed: boolean): void => {
@@ -97,10 +99,11 @@ export class SimBlock implements Block {
       qemu.after(0, () => {
         if (failed) this.#peerError(child);
         // A plain NBD child does not swallow its error: with both children failed the write has failed, and stops the guest.
-        if (failed && isTakenNowhere && child.node !== 'replication0') {
+        if (failed && ownFailed && child.node !== 'replication0') {
           this.#failed = () => this.write(answer, done);
           return this.#ioError();
         }
+        if (ownFailed) this.lacksWrites = true;
         done();
       });
     };
@@ -109,6 +112,7 @@ export class SimBlock implements Block {
     const peer = child.channel.peerOf(qemu);
     child.channel.send(qemu, () => {
       const taken = peer.block.takeFromPrimary(answer);
+      if (!taken) qemu.world.refused(qemu, peer, answer.k);
       child.channel.send(peer, () => end(!taken));
     });
   }
@@ -135,6 +139,7 @@ export class SimBlock implements Block {
   /** A swallowed error is seen only by who asks for it; a plain NBD child is reported. */
   #peerError(child: Child): void {
     const qemu = this.#qemu;
+    this.missedByPeer = true;
     if (child.node === 'replication0') this.replicationError = true;
     else qemu.emit('QUORUM_REPORT_BAD', { 'node-name': child.node, type: 'write', error: 'Input/output error', 'sector-num': 0 });
     qemu.world.touched();
@@ -143,13 +148,14 @@ export class SimBlock implements Block {
   /** A secondary's side of the primary's write. False = it had no place for it. */
   takeFromPrimary(answer: Answer): boolean {
     const { image } = this;
-    if (this.#qemu.machine.isFull) {
-      // What was there before could not be copied into the hidden overlay, and its own driver says so.
-      this.replicationError = true;
+    const { isFull } = this.#qemu.machine;
+    // What was there before could not be copied into the hidden overlay, and its own driver says so.
+    if (isFull) this.replicationError = true;
+    // A write that is refused goes back to the primary, whose driver alone remembers it.
+    if (isFull || image.bad) {
+      this.lacksWrites = true;
       return false;
     }
-    // The refused write goes back to the primary, whose driver alone remembers it.
-    if (image.bad) return false;
     image.content = written(image.content, answer);
     return true;
   }

@@ -191,6 +191,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       if (channel === undefined) return refuse(`Node '${node}' not found`);
       if (block.child !== null) return refuse(`The node ${node} is in use`);
       block.child = { node: node === 'replication0' ? 'replication0' : 'nbd0', channel };
+      block.missedByPeer = false;
       return DONE;
     }
     if (block.child === null) return refuse("The node 'colo-disk0' does not have child 'children.1'");

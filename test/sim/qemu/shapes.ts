@@ -24,6 +24,8 @@ export interface QemuWorld {
   told(qemu: Qemu, command: string): void;
   /** A frame with payload left towards the client. */
   sent(qemu: Qemu, k: number, v: number): void;
+  /** The answer `k` could not be written to the secondary's image, and the primary is about to hear so. */
+  refused(primary: Qemu, secondary: Qemu, k: number): void;
   /** The filter at a host's taps lets other taps pass than before. */
   silenced(machine: Machine, before: ReadonlySet<string>): void;
 }
@@ -160,6 +162,10 @@ export interface Block {
   /** The replication driver stands between quorum and parent: at work, done, or with a merge that failed. */
   readonly replicationNode: 'none' | 'active' | 'done' | 'failed';
   replicationError: boolean;
+  /** A write of this pair did not reach the peer's copy, whichever driver carried it. */
+  missedByPeer: boolean;
+  /** A write of which its guest was told that it is done is not on this image. */
+  readonly lacksWrites: boolean;
   readonly merging: boolean;
   readonly hasFailedWrite: boolean;
   child: Child | null;

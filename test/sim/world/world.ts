@@ -83,6 +83,7 @@ export class World {
       touched: () => this.watchers.touch(),
       told: (qemu, command) => this.watchers.told(qemu, command),
       sent: (qemu, k, v) => this.watchers.sent(qemu, k, v),
+      refused: (primary, secondary, k) => this.watchers.refusals.refused(primary, secondary, k),
       silenced: (machine, before) => this.watchers.words.silenced(machine, before),
     };
     for (const host of setup.hosts) this.machines.set(host, new SimMachine(host, `10.0.0.${host.slice(1)}`));
@@ -159,10 +160,8 @@ export class World {
         const agent = this.agents.get(address.replace(':7400', ''));
         return agent?.life.alive === true ? agent : null;
       },
-      coordinatorAt: (address: string) => {
-        const found = [...this.coordinators.values()].find((each) => each.address === address && each.life.alive);
-        return found?.life ?? null;
-      },
+      coordinatorAt: (address: string) =>
+        [...this.coordinators.values()].find((each) => each.address === address && each.life.alive)?.life ?? null,
       answered: (host: string, order: Order, answer: OrderAnswer) => this.watchers.answered(host, order, answer),
       machineOf: (address: string) => this.setup.coordinators.get(address.replace(':7500', '')) ?? address.replace(/:\d+$/, ''),
     };

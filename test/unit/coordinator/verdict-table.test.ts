@@ -150,6 +150,11 @@ describe('the table of verdicts', () => {
       });
     });
 
+    it('of the primary, told by an agent that was started since and has it from its journal -> the secondary goes on', () => {
+      const a = aJudged(A, 'primary', 'alive', 'ok', { unpromotable: 'its own disk failed a write' });
+      expect(decide(aView({ ...well, a }))).toMatchObject({ row: 'primary-disk-lost', record: { verdict: { kind: 'promote-secondary' } } });
+    });
+
     it('of the secondary -> the primary goes on, and were it dead nobody is promoted', () => {
       const b = failing(B, 'secondary');
       expect(decide(aView({ ...well, b }))).toMatchObject({
