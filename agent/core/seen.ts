@@ -106,6 +106,11 @@ export function seeEvent(seen: Seen, event: QmpEvent, names: VmNames): Seen {
   }
 }
 
+/** No later than the newest proof by a checkpoint that packets went both ways; null = there was none. */
+export function contactProvenAt(seen: Seen, role: 'primary' | 'secondary' | 'none'): Instant | null {
+  return role === 'secondary' ? seen.answeredEndAt : seen.endedBeganAt;
+}
+
 /** The replication driver says that the peer has refused a write of which the guest was told that all is well. */
 export function seeMissedWrite(seen: Seen, at: Instant): Seen {
   return { ...seeBreak(seen, at, MISSED_WRITE), peerDiskError: true };

@@ -2,6 +2,7 @@
 
 import { COMMAND_MS } from '../core/bounds.js';
 import { bornOf } from '../core/journal.js';
+import { contactProvenAt } from '../core/seen.js';
 import type { PairFacts, PairSource } from '../peer-ports.js';
 import type { Vm } from './vm.js';
 
@@ -47,7 +48,7 @@ function pairFacts(vm: Vm): PairFacts | null {
     checkpoints: seen?.checkpoints ?? 0,
     lastStopAt: seen?.lastStopAt ?? null,
     lastResumeAt: seen?.lastResumeAt ?? null,
-    provenAt: (role === 'secondary' ? seen?.answeredEndAt : seen?.endedBeganAt) ?? null,
+    provenAt: seen === null ? null : contactProvenAt(seen, role),
   };
 }
 

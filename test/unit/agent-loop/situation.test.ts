@@ -5,7 +5,7 @@ import { ACTIONS, givesWay, plan, PLANS, SITUATIONS } from '../../../agent/core/
 import { proofFailures } from '../../../agent/core/proof.js';
 import { lastWords, saysColoLeft, saysUnpromotable } from '../../../agent/core/qemu-log.js';
 import { judgePair } from '../../../agent/core/report.js';
-import { forgetPair, seeEvent, type Seen } from '../../../agent/core/seen.js';
+import { contactProvenAt, forgetPair, seeEvent, type Seen } from '../../../agent/core/seen.js';
 import { hasMergeFailed, isMerging, situationOf, type Looked } from '../../../agent/core/situation.js';
 import { vmNames } from '../../../agent/core/names.js';
 import type { JsonObject } from '../../../agent/core/procedures/port.js';
@@ -161,7 +161,13 @@ describe('the events of a QEMU', () => {
     expect(begun).toMatchObject({ endedBeganAt: 10, answeredEndAt: 20 });
     const ended = at(begun, ['RESUME', 40]);
     expect(ended).toMatchObject({ endedBeganAt: 30, answeredEndAt: 20 });
-    expect(forgetPair(ended, true)).toMatchObject({ checkpoints: 0, endedBeganAt: null, answeredEndAt: null });
+    const proven = (seen: Seen): unknown => [contactProvenAt(seen, 'primary'), contactProvenAt(seen, 'secondary')];
+    expect([first, begun, ended, forgetPair(ended, true)].map(proven)).toEqual([
+      [10, null],
+      [10, 20],
+      [30, 20],
+      [null, null],
+    ]);
   });
 
   it("QUORUM_REPORT_BAD -> of the peer's copy breaks the pair, of another node is this host's disk", () => {
